@@ -1,0 +1,11 @@
+//! What Wardian asks of the Linux kernel, and the only crate of the workspace with `unsafe` code.
+
+pub mod error;
+pub mod fdpass;
+pub mod mount;
+pub mod process;
+pub mod procfs;
+pub mod signal;
+pub mod userns;
+
+pub use error::{SyscallError, SyscallResult};

@@ -1,0 +1,129 @@
+//! The kinds of event.
+//!
+//! Each is a struct of its own, written as a JSON object with a `kind` beside its fields. Names of fields carry their
+//! unit (`milliseconds`, `bytes_up`). Text that comes from inside the sandbox goes in as it is: JSON escapes it on the
+//! way to the file, and whoever shows it passes it through [`visible`](crate::visible()). Bytes that are not UTF-8 go
+//! through [`visible_bytes`](crate::visible_bytes) first.
+//!
+//! An HTTP exchange is two events: a [`Request`] with the verdict, written *before* anything is forwarded, and, if it
+//! was allowed, a [`Response`] when it is over. A refused request has no [`Response`]: its [`Request`] says all.
+
+mod lifecycle;
+mod network;
+
+pub use lifecycle::{
+    Command, CommandExited, CommandStarted, Exit, JournalReopened, Kept, LimitNotEnforced,
+    LimitReached, PolicyInForce, PrivilegeMode, SandboxStarted, SandboxStopped, SelfProbe,
+    StopCause, TornTail,
+};
+pub use network::{
+    Connection, ConnectionClosed, ConnectionMode, CredentialUsed, Dns, DnsTransport, HostAbsent,
+    HostFact, ProtocolError, Request, Response, ResponseOutcome,
+};
+use serde::{Deserialize, Serialize};
+
+/// One thing that happened. `kind` in JSON is the variant in snake_case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    SandboxStarted(SandboxStarted),
+    PolicyInForce(PolicyInForce),
+    SelfProbe(SelfProbe),
+    LimitNotEnforced(LimitNotEnforced),
+    LimitReached(LimitReached),
+    Dns(Dns),
+    Connection(Connection),
+    ConnectionClosed(ConnectionClosed),
+    ProtocolError(ProtocolError),
+    Request(Request),
+    Response(Response),
+    CredentialUsed(CredentialUsed),
+    CommandStarted(CommandStarted),
+    CommandExited(CommandExited),
+    JournalReopened(JournalReopened),
+    SandboxStopped(SandboxStopped),
+}
+
+impl Event {
+    /// The `kind` as it stands in the journal.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Event::SandboxStarted(_) => "sandbox_started",
+            Event::PolicyInForce(_) => "policy_in_force",
+            Event::SelfProbe(_) => "self_probe",
+            Event::LimitNotEnforced(_) => "limit_not_enforced",
+            Event::LimitReached(_) => "limit_reached",
+            Event::Dns(_) => "dns",
+            Event::Connection(_) => "connection",
+            Event::ConnectionClosed(_) => "connection_closed",
+            Event::ProtocolError(_) => "protocol_error",
+            Event::Request(_) => "request",
+            Event::Response(_) => "response",
+            Event::CredentialUsed(_) => "credential_used",
+            Event::CommandStarted(_) => "command_started",
+            Event::CommandExited(_) => "command_exited",
+            Event::JournalReopened(_) => "journal_reopened",
+            Event::SandboxStopped(_) => "sandbox_stopped",
+        }
+    }
+
+    /// The reason by which this event refused something, if it did.
+    pub fn denied(&self) -> Option<&str> {
+        let verdict = match self {
+            Event::Dns(event) => &event.verdict,
+            Event::Connection(event) => &event.verdict,
+            Event::Request(event) => &event.verdict,
+            Event::ProtocolError(event) => return Some(&event.reason),
+            _ => return None,
+        };
+        match verdict {
+            Verdict::Allowed => None,
+            Verdict::Denied { reason } => Some(reason),
+        }
+    }
+}
+
+/// What the policy said. Flattened into its event: `"verdict":"allowed"` or `"verdict":"denied","reason":"no_rule"`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum Verdict {
+    Allowed,
+    /// `reason` is a snake_case name such as `no_rule` or `private_address`.
+    Denied {
+        reason: String,
+    },
+}
+
+impl Verdict {
+    pub fn denied(reason: impl Into<String>) -> Self {
+        Verdict::Denied {
+            reason: reason.into(),
+        }
+    }
+
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Verdict::Allowed)
+    }
+}
+
+/// Numbers the connections of one sandbox, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConnectionId(pub u64);
+
+/// Numbers the requests of one sandbox (not of one connection), from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestId(pub u64);
+
+impl std::fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,28 @@
+//! What happened in a sandbox, and the record of it.
+//!
+//! - [`event`]: the kinds of event. Plain data; whoever emits one fills in what it knows.
+//! - [`journal`]: the append-only file that they go to, one JSON object a line, each line carrying the SHA-256 of the
+//!   line before it. A record is in the file before [`Journal::append`] returns; a journal that could not write once
+//!   refuses ever after, so that "no record, no action" holds.
+//! - [`read`]: streaming and following a journal while it grows.
+//! - [`mod@verify`]: checking the chain and naming the first record that breaks it.
+//! - [`mod@tally`]: counting what was allowed and denied, for summaries.
+//! - [`mod@visible`]: making control characters, escape sequences and invisible letters of hostile text visible.
+
+pub mod chain;
+pub mod clock;
+pub mod event;
+pub mod journal;
+pub mod visible;
+
+pub use chain::{Anchor, Digest, Record, Seq};
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use event::{
+    Command, CommandExited, CommandStarted, Connection, ConnectionClosed, ConnectionId,
+    ConnectionMode, CredentialUsed, Dns, DnsTransport, Event, Exit, HostAbsent, HostFact,
+    JournalReopened, Kept, LimitNotEnforced, LimitReached, PolicyInForce, PrivilegeMode,
+    ProtocolError, Request, RequestId, Response, ResponseOutcome, SandboxStarted, SandboxStopped,
+    SelfProbe, StopCause, TornTail, Verdict,
+};
+pub use journal::{Flusher, Journal, JournalError, MemorySink, Sink};
+pub use visible::{visible, visible_bytes};

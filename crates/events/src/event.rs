@@ -10,6 +10,8 @@
 
 mod lifecycle;
 mod network;
+#[cfg(test)]
+pub(crate) mod strategy;
 
 pub use lifecycle::{
     Command, CommandExited, CommandStarted, Exit, JournalReopened, Kept, LimitNotEnforced,

@@ -18,6 +18,7 @@
 
 mod encode;
 mod flusher;
+mod reopen;
 mod sink;
 
 use std::fs::File;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 pub use encode::{MAX_POLICY_RECORD, MAX_RECORD};
 pub use flusher::Flusher;
+pub use reopen::{ReopenError, Reopened};
 use rustix::fs::{Mode, OFlags};
 pub use sink::{MemorySink, Sink};
 

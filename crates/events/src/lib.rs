@@ -13,6 +13,10 @@ pub mod chain;
 pub mod clock;
 pub mod event;
 pub mod journal;
+mod lines;
+pub mod read;
+pub mod tally;
+pub mod verify;
 pub mod visible;
 
 pub use chain::{Anchor, Digest, Record, Seq};
@@ -24,5 +28,8 @@ pub use event::{
     ProtocolError, Request, RequestId, Response, ResponseOutcome, SandboxStarted, SandboxStopped,
     SelfProbe, StopCause, TornTail, Verdict,
 };
-pub use journal::{Flusher, Journal, JournalError, MemorySink, Sink};
+pub use journal::{Flusher, Journal, JournalError, MemorySink, ReopenError, Reopened, Sink};
+pub use read::{Entry, Follow, ReadError, Records, follow, read};
+pub use tally::Tally;
+pub use verify::{Broken, BrokenReason, Expect, Verified, VerifyError, verify, verify_reader};
 pub use visible::{visible, visible_bytes};

@@ -1,7 +1,5 @@
 //! Events of the sandbox itself: start, policy, limits, commands, stop.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
 use crate::chain::Digest;
@@ -156,7 +154,8 @@ pub enum StopCause {
 pub struct Kept {
     /// `workspace changes`, `branch`, ...
     pub what: String,
-    pub path: PathBuf,
+    /// An absolute path on the host.
+    pub path: String,
 }
 
 /// A later process went on with this journal after the one that wrote it had died.

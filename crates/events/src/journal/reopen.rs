@@ -1,0 +1,146 @@
+//! Going on with a journal whose writer has died.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use sha2::{Digest as _, Sha256};
+
+use super::{Journal, JournalError};
+use crate::chain::Digest;
+use crate::clock::Clock;
+use crate::event::{Event, JournalReopened, TornTail};
+use crate::verify::{End, Expect, Verified, VerifyError, verify_reader};
+
+/// A journal to go on with, and how it was found.
+#[derive(Debug)]
+pub struct Reopened {
+    pub journal: Journal,
+    /// As it was before the `journal_reopened` record; `end` says whether the sandbox had been stopped in order.
+    pub found: Verified,
+    pub torn: Option<TornTail>,
+}
+
+/// Why a journal cannot be gone on with.
+#[derive(Debug, thiserror::Error)]
+pub enum ReopenError {
+    #[error("open({path:?}, {flags})")]
+    Open {
+        path: PathBuf,
+        flags: &'static str,
+        source: io::Error,
+    },
+    /// The chain is broken: a record added to it would give it a look of being whole.
+    #[error("the journal cannot be continued")]
+    Verify(#[from] VerifyError),
+    #[error("the torn last line cannot be moved to {to:?}")]
+    Torn { to: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Append(#[from] JournalError),
+}
+
+impl Journal {
+    /// Verifies the journal of the sandbox `sandbox` at `path`, moves a torn last line out to a file
+    /// `<path>.torn-<record>` beside it, and records that it did. Only for who holds the sandbox's lock.
+    pub fn reopen(
+        path: &Path,
+        sandbox: &str,
+        clock: impl Clock + 'static,
+    ) -> Result<Reopened, ReopenError> {
+        const FLAGS: &str = "O_RDWR|O_APPEND|O_NOFOLLOW|O_CLOEXEC";
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(
+            |errno| ReopenError::Open {
+                path: path.to_owned(),
+                flags: FLAGS,
+                source: errno.into(),
+            },
+        )?);
+        let found = verify_reader(
+            &file,
+            &Expect {
+                sandbox: Some(sandbox),
+                anchor: None,
+            },
+        )?;
+        let torn = match found.torn_tail {
+            Some(_) => Some(set_aside(&mut file, path, &found)?),
+            None => None,
+        };
+        let journal = Self::continue_from(Box::new(file), found.anchor, found.length, clock);
+        journal.append(&Event::JournalReopened(JournalReopened {
+            torn: torn.clone(),
+        }))?;
+        Ok(Reopened {
+            journal,
+            found,
+            torn,
+        })
+    }
+}
+
+impl Reopened {
+    /// Had the sandbox been stopped in order when its journal was left?
+    pub fn was_stopped(&self) -> bool {
+        self.found.end == End::Stopped
+    }
+}
+
+fn set_aside(file: &mut File, path: &Path, found: &Verified) -> Result<TornTail, ReopenError> {
+    let (mut aside, to, kept_as) = create_beside(path, found.anchor.records + 1)?;
+    let (bytes, sha256) = move_tail(file, found.length, &mut aside)
+        .map_err(|source| ReopenError::Torn { to, source })?;
+    Ok(TornTail {
+        bytes,
+        sha256,
+        kept_as,
+    })
+}
+
+/// Copies what is past `from` and then cuts it off.
+fn move_tail(file: &mut File, from: u64, aside: &mut File) -> io::Result<(u64, Digest)> {
+    file.seek(SeekFrom::Start(from))?;
+    let mut hash = Sha256::new();
+    let mut bytes = 0;
+    let mut buffer = [0; 8192];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        aside.write_all(&buffer[..read])?;
+        hash.update(&buffer[..read]);
+        bytes += read as u64;
+    }
+    // The copy must last before the original goes.
+    aside.sync_all()?;
+    file.set_len(from)?;
+    Ok((bytes, Digest::from(hash)))
+}
+
+/// A new file beside the journal. More than one attempt, for one that died between copying and cutting off.
+fn create_beside(path: &Path, record: u64) -> Result<(File, PathBuf, String), ReopenError> {
+    let mut attempt = 1;
+    loop {
+        let mut name = OsString::from(path.file_name().unwrap_or_default());
+        name.push(format!(".torn-{record}"));
+        if attempt > 1 {
+            name.push(format!("-{attempt}"));
+        }
+        let to = path.with_file_name(&name);
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::open(&to, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => return Ok((file.into(), to, name.to_string_lossy().into_owned())),
+            Err(rustix::io::Errno::EXIST) if attempt < 100 => attempt += 1,
+            Err(errno) => {
+                return Err(ReopenError::Torn {
+                    to,
+                    source: errno.into(),
+                });
+            }
+        }
+    }
+}

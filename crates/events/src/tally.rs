@@ -1,0 +1,141 @@
+//! Counting what was allowed and what was denied.
+//!
+//! One action counts once, where it is decided: a request of an inspected connection by its request, any other
+//! connection by itself, a DNS question only if it was refused.
+
+use std::collections::BTreeMap;
+
+use crate::event::{ConnectionMode, Event, HostFact};
+
+/// Counts of one sandbox, for its summary.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub allowed: u64,
+    pub denied: u64,
+    places: BTreeMap<Denied, u64>,
+    /// Denials at places beyond the first [`MAX_PLACES`].
+    pub elsewhere: u64,
+}
+
+/// Where something was denied and by which reason.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Denied {
+    /// A host, or an address where no name is known, or a protocol where there is not even that. As it came from
+    /// inside: to be made [`visible`](crate::visible()) before anyone looks.
+    pub place: String,
+    pub reason: String,
+}
+
+/// A program inside can name any number of hosts; this many are told apart.
+pub const MAX_PLACES: usize = 1000;
+
+impl Tally {
+    pub fn add(&mut self, event: &Event) {
+        let place = match event {
+            Event::Dns(dns) => dns.question.trim_end_matches('.').to_owned(),
+            Event::Connection(connection) => match &connection.host {
+                HostFact::Known { host } => host.clone(),
+                HostFact::Absent { .. } => connection.destination.to_string(),
+            },
+            Event::Request(request) => request.host.clone(),
+            Event::ProtocolError(error) => error.protocol.clone(),
+            _ => return,
+        };
+        let Some(reason) = event.denied() else {
+            self.allowed += u64::from(match event {
+                Event::Request(_) => true,
+                Event::Connection(connection) => connection.mode != ConnectionMode::Inspect,
+                _ => false,
+            });
+            return;
+        };
+        self.denied += 1;
+        let full = self.places.len() >= MAX_PLACES;
+        let denied = Denied {
+            place,
+            reason: reason.to_owned(),
+        };
+        match self.places.get_mut(&denied) {
+            Some(count) => *count += 1,
+            None if full => self.elsewhere += 1,
+            None => drop(self.places.insert(denied, 1)),
+        }
+    }
+
+    /// The places where something was denied, most denials first.
+    pub fn denied_by_place(&self) -> Vec<(&Denied, u64)> {
+        let mut places: Vec<_> = self
+            .places
+            .iter()
+            .map(|(denied, count)| (denied, *count))
+            .collect();
+        places.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        places
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Connection, Dns, DnsTransport, HostAbsent, Verdict};
+    use crate::{ConnectionId, PolicyInForce};
+
+    fn dns(name: &str, verdict: Verdict) -> Event {
+        Event::Dns(Dns {
+            question: name.into(),
+            record_type: "A".into(),
+            transport: DnsTransport::Udp,
+            answer: None,
+            verdict,
+        })
+    }
+
+    fn connection(mode: ConnectionMode, verdict: Verdict) -> Event {
+        Event::Connection(Connection {
+            id: ConnectionId(1),
+            destination: ([1, 2, 3, 4], 443).into(),
+            host: HostFact::absent(HostAbsent::NotSynthetic),
+            verdict,
+            rule: None,
+            mode,
+            protocol: None,
+        })
+    }
+
+    #[test]
+    fn an_action_counts_once_where_it_is_decided() {
+        let mut tally = Tally::default();
+        for event in [
+            dns("allowed.example.", Verdict::Allowed),
+            dns("evil.example.", Verdict::denied("no_rule")),
+            dns("evil.example", Verdict::denied("no_rule")),
+            connection(ConnectionMode::Inspect, Verdict::Allowed),
+            connection(ConnectionMode::Tcp, Verdict::Allowed),
+            connection(ConnectionMode::None, Verdict::denied("not_a_name")),
+            Event::PolicyInForce(PolicyInForce::new("{}", 0)),
+        ] {
+            tally.add(&event);
+        }
+        assert_eq!((tally.allowed, tally.denied), (1, 3));
+        let places: Vec<_> = tally
+            .denied_by_place()
+            .into_iter()
+            .map(|(denied, count)| (denied.place.as_str(), count))
+            .collect();
+        assert_eq!(places, [("evil.example", 2), ("1.2.3.4:443", 1)]);
+    }
+
+    #[test]
+    fn a_million_names_do_not_fill_the_memory() {
+        let mut tally = Tally::default();
+        for number in 0..MAX_PLACES + 10 {
+            tally.add(&dns(
+                &format!("{number}.example"),
+                Verdict::denied("no_rule"),
+            ));
+        }
+        tally.add(&dns("0.example", Verdict::denied("no_rule")));
+        assert_eq!(tally.denied_by_place().len(), MAX_PLACES);
+        assert_eq!((tally.elsewhere, tally.denied_by_place()[0].1), (10, 2));
+    }
+}

@@ -1,0 +1,4 @@
+//! The certificate authority of one sandbox.
+
+#[derive(Debug)]
+pub struct CertificateAuthority {}

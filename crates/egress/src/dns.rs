@@ -1,0 +1,1 @@
+//! Answers every DNS question of the sandbox without asking anybody.

@@ -1,0 +1,1 @@
+//! The ClientHello, read before anybody answers it.

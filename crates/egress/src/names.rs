@@ -1,0 +1,4 @@
+//! A synthetic address per name.
+
+#[derive(Debug)]
+pub struct Names {}

@@ -1,0 +1,1 @@
+//! A stream with bytes given back.

@@ -4,7 +4,7 @@
 //! - [`journal`]: the append-only file that they go to, one JSON object a line, each line carrying the SHA-256 of the
 //!   line before it. A record is in the file before [`Journal::append`] returns; a journal that could not write once
 //!   refuses ever after, so that "no record, no action" holds.
-//! - [`read`]: streaming and following a journal while it grows.
+//! - [`mod@read`]: streaming and following a journal while it grows.
 //! - [`mod@verify`]: checking the chain and naming the first record that breaks it.
 //! - [`mod@tally`]: counting what was allowed and denied, for summaries.
 //! - [`mod@visible`]: making control characters, escape sequences and invisible letters of hostile text visible.

@@ -10,12 +10,14 @@
 //!   record before acting does not act. Only [`Journal::reopen`] by a later process goes on from there.
 //! - A record's line is bounded: [`MAX_RECORD`], or [`MAX_POLICY_RECORD`] for the policy. Texts that would make it
 //!   longer are cut, and say so with their full length.
+//! - A `sandbox_stopped` record also leaves its [`Anchor`] in `journal.anchor` beside the journal.
 //! - One event is one line of JSON, whatever its texts contain: all that [`visible`](crate::visible()) would
 //!   spell out is written as a JSON escape, so that looking at the raw file is safe too. The text itself is unchanged.
 //!
 //! The caller sees to it that one process at a time writes a journal (a sandbox's `lock`), and that a forked child that
 //! is not to write it closes its descriptors.
 
+mod anchored;
 mod encode;
 mod flusher;
 mod reopen;
@@ -47,6 +49,8 @@ pub struct Journal {
 #[derive(Debug)]
 struct Shared {
     sink: Box<dyn Sink>,
+    /// None if it is no file.
+    path: Option<PathBuf>,
     clock: Arc<dyn Clock>,
     /// Written since the last sync began.
     dirty: AtomicBool,
@@ -61,6 +65,24 @@ struct State {
     buffer: Vec<u8>,
     /// Why nothing can be appended any more.
     poison: Option<String>,
+}
+
+/// Where a journal stands when a process begins to write it.
+struct Start {
+    anchor: Anchor,
+    length: u64,
+    path: Option<PathBuf>,
+}
+
+impl Start {
+    fn new(sandbox: &str, path: Option<PathBuf>) -> Self {
+        let head = Digest::genesis(sandbox);
+        Self {
+            anchor: Anchor { records: 0, head },
+            length: 0,
+            path,
+        }
+    }
 }
 
 /// Why a record was not written.
@@ -81,6 +103,9 @@ pub enum JournalError {
     /// An earlier append failed; the text is that failure.
     #[error("the journal is closed after a failure: {0}")]
     Poisoned(String),
+    /// The record itself is in the journal.
+    #[error("the anchor of the journal cannot be kept beside it")]
+    Anchor(#[source] io::Error),
     #[error("the event does not fit into one record")]
     Encode(#[source] serde_json::Error),
 }
@@ -106,16 +131,13 @@ impl Journal {
                 source: errno.into(),
             }
         })?;
-        Ok(Self::with_sink(Box::new(File::from(file)), sandbox, clock))
+        let start = Start::new(sandbox, Some(path.to_owned()));
+        Ok(Self::start_at(start, Box::new(File::from(file)), clock))
     }
 
     /// A new journal that goes wherever `sink` puts it: memory in tests, or a sink that fails.
     pub fn with_sink(sink: Box<dyn Sink>, sandbox: &str, clock: impl Clock + 'static) -> Self {
-        let anchor = Anchor {
-            records: 0,
-            head: Digest::genesis(sandbox),
-        };
-        Self::continue_from(sink, anchor, 0, clock)
+        Self::start_at(Start::new(sandbox, None), sink, clock)
     }
 
     /// A journal in memory, for the tests of those who emit events.
@@ -127,12 +149,12 @@ impl Journal {
         )
     }
 
-    fn continue_from(
-        sink: Box<dyn Sink>,
-        anchor: Anchor,
-        length: u64,
-        clock: impl Clock + 'static,
-    ) -> Self {
+    fn start_at(start: Start, sink: Box<dyn Sink>, clock: impl Clock + 'static) -> Self {
+        let Start {
+            anchor,
+            length,
+            path,
+        } = start;
         let state = State {
             anchor,
             length,
@@ -141,6 +163,7 @@ impl Journal {
         };
         let shared = Shared {
             sink,
+            path,
             clock: Arc::new(clock),
             dirty: AtomicBool::new(false),
             state: Mutex::new(state),
@@ -184,6 +207,10 @@ impl Journal {
                 state.length += state.buffer.len() as u64;
                 state.anchor = anchor;
                 shared.dirty.store(true, Ordering::Release);
+                if let (Some(path), Some(Event::SandboxStopped(_))) = (&shared.path, events.last())
+                {
+                    anchor.save_for(path).map_err(JournalError::Anchor)?;
+                }
                 Ok(Seq(anchor.records))
             }
             Err(error) => {

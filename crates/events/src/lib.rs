@@ -29,7 +29,7 @@ pub use event::{
     SelfProbe, StopCause, TornTail, Verdict,
 };
 pub use journal::{Flusher, Journal, JournalError, MemorySink, ReopenError, Reopened, Sink};
-pub use read::{Entry, Follow, ReadError, Records, follow, read};
+pub use read::{Entry, Follow, ReadError, Records, follow, last, read};
 pub use tally::Tally;
 pub use verify::{Broken, BrokenReason, Expect, Verified, VerifyError, verify, verify_reader};
 pub use visible::{visible, visible_bytes};

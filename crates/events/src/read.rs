@@ -3,7 +3,7 @@
 //! Reading checks no chain, see [`mod@crate::verify`].
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,12 +13,12 @@ use rustix::fs::inotify;
 use rustix::fs::{Mode, OFlags};
 
 use crate::chain::Record;
-use crate::lines::{Line, Lines};
+use crate::lines::{Line, Lines, MAX_LINE};
 
 /// One record as read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The number of its line, from 1.
+    /// The number of its line, from 1; 0 where lines were not counted, see [`last`].
     pub line: u64,
     /// Its line as it stands in the journal, without the newline.
     pub raw: String,
@@ -48,6 +48,41 @@ pub enum ReadError {
 /// The records of the journal at `path`, up to its present end.
 pub fn read(path: &Path) -> Result<Records<File>, ReadError> {
     Ok(Records::new(open(path)?))
+}
+
+/// The last whole record of the journal at `path`, without reading what is before it; `None` if there is none.
+pub fn last(path: &Path) -> Result<Option<Entry>, ReadError> {
+    let mut file = open(path)?;
+    let end = file.seek(SeekFrom::End(0)).map_err(ReadError::Read)?;
+    // A torn tail, the newline before it, the record, the newline before that.
+    let most = 2 * (MAX_LINE as u64 + 1);
+    let mut back = 4096;
+    loop {
+        let start = end.saturating_sub(back.min(most));
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(start))
+            .and_then(|_| file.by_ref().take(end - start).read_to_end(&mut bytes))
+            .map_err(ReadError::Read)?;
+        let newline = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n');
+        let Some(line_end) = newline(&bytes) else {
+            match start {
+                0 => return Ok(None),
+                _ if back >= most => return Err(ReadError::TooLong { line: 0 }),
+                _ => back *= 16,
+            }
+            continue;
+        };
+        let line_start = match newline(&bytes[..line_end]) {
+            Some(before) => before + 1,
+            None if start == 0 => 0,
+            None if back >= most => return Err(ReadError::TooLong { line: 0 }),
+            None => {
+                back *= 16;
+                continue;
+            }
+        };
+        return entry(0, &bytes[line_start..line_end]).map(Some);
+    }
 }
 
 pub(crate) fn open(path: &Path) -> Result<File, ReadError> {

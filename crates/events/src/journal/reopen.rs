@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 
-use super::{Journal, JournalError};
-use crate::chain::Digest;
+use super::{Journal, JournalError, Start};
+use crate::chain::{Anchor, Digest};
 use crate::clock::Clock;
 use crate::event::{Event, JournalReopened, TornTail};
 use crate::verify::{End, Expect, Verified, VerifyError, verify_reader};
@@ -37,6 +37,8 @@ pub enum ReopenError {
     Verify(#[from] VerifyError),
     #[error("the torn last line cannot be moved to {to:?}")]
     Torn { to: PathBuf, source: io::Error },
+    #[error("the journal's anchor cannot be read")]
+    Anchor(#[source] io::Error),
     #[error(transparent)]
     Append(#[from] JournalError),
 }
@@ -58,18 +60,24 @@ impl Journal {
                 source: errno.into(),
             },
         )?);
+        let anchor = Anchor::load_for(path).map_err(ReopenError::Anchor)?;
         let found = verify_reader(
             &file,
             &Expect {
                 sandbox: Some(sandbox),
-                anchor: None,
+                anchor,
             },
         )?;
         let torn = match found.torn_tail {
             Some(_) => Some(set_aside(&mut file, path, &found)?),
             None => None,
         };
-        let journal = Self::continue_from(Box::new(file), found.anchor, found.length, clock);
+        let start = Start {
+            anchor: found.anchor,
+            length: found.length,
+            path: Some(path.to_owned()),
+        };
+        let journal = Self::start_at(start, Box::new(file), clock);
         journal.append(&Event::JournalReopened(JournalReopened {
             torn: torn.clone(),
         }))?;

@@ -416,3 +416,51 @@ fn a_broken_journal_is_not_continued() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn a_stopped_journal_leaves_its_anchor_beside_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal.jsonl");
+    let journal = Journal::create(&path, NAME, clock()).unwrap();
+    journal.append(&request("/1")).unwrap();
+    assert_eq!(Anchor::load_for(&path).unwrap(), None);
+    let stopped = || {
+        Event::SandboxStopped(SandboxStopped {
+            cause: StopCause::Exited,
+            exit: None,
+            milliseconds: 1,
+            allowed: 0,
+            denied: 1,
+            kept: vec![],
+        })
+    };
+    journal.append(&stopped()).unwrap();
+    let anchor = journal.anchor();
+    assert_eq!(Anchor::load_for(&path).unwrap(), Some(anchor));
+    assert_eq!(directory.path().read_dir().unwrap().count(), 2);
+
+    let again = Journal::reopen(&path, NAME, clock()).unwrap();
+    assert!(again.was_stopped());
+    let expect = Expect {
+        sandbox: Some(NAME),
+        anchor: Some(anchor),
+    };
+    assert_eq!(verify(&path, &expect).unwrap().end, End::Open);
+    again.journal.append(&stopped()).unwrap();
+    assert_eq!(Anchor::load_for(&path).unwrap().unwrap().records, 4);
+
+    // The chain alone would not see this.
+    let text = std::fs::read_to_string(&path).unwrap();
+    let end = text.rfind("\"denied\":1").unwrap();
+    std::fs::write(
+        &path,
+        format!("{}\"denied\":0{}", &text[..end], &text[end + 10..]),
+    )
+    .unwrap();
+    assert!(matches!(
+        Journal::reopen(&path, NAME, clock()),
+        Err(ReopenError::Verify(VerifyError::Broken(broken))) if broken.reason.name() == "anchor"
+    ));
+    std::fs::write(Anchor::path_for(&path), "nonsense").unwrap();
+    assert!(Anchor::load_for(&path).is_err());
+}

@@ -123,3 +123,27 @@ fn what_is_no_file_is_refused() {
     let error = read(directory.path()).unwrap_err();
     assert!(matches!(error, ReadError::Open { .. }), "{error:?}");
 }
+
+#[test]
+fn the_last_record_is_found_from_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal.jsonl");
+    let journal = Journal::create(&path, "gitea", SystemClock).unwrap();
+    assert_eq!(last(&path).unwrap(), None);
+    for pid in 1..200 {
+        journal.append(&started(pid)).unwrap();
+        assert_eq!(last(&path).unwrap().unwrap().record.event, started(pid));
+    }
+    let policy = Event::PolicyInForce(crate::PolicyInForce::new("x".repeat(1_000_000), 1));
+    journal.append(&policy).unwrap();
+    assert_eq!(last(&path).unwrap().unwrap().record.event, policy);
+    OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .unwrap()
+        .write_all(&[b'x'; 10_000])
+        .unwrap();
+    assert_eq!(last(&path).unwrap().unwrap().record.event, policy);
+    std::fs::write(&path, vec![b'x'; 3 * MAX_LINE]).unwrap();
+    assert!(matches!(last(&path), Err(ReadError::TooLong { .. })));
+}

@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         &path,
         &Expect {
             sandbox: Some("rate"),
-            anchor: Some(journal.anchor()),
+            anchors: &[journal.anchor()],
         },
     )?;
     let verifying = start.elapsed().as_secs_f64();

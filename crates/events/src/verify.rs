@@ -20,7 +20,8 @@ use crate::read::{self, ReadError};
 pub struct Expect<'a> {
     /// Whose journal it is. Without it the first record's `prev` is taken as it stands.
     pub sandbox: Option<&'a str>,
-    pub anchor: Option<Anchor>,
+    /// Points that the journal must contain.
+    pub anchors: &'a [Anchor],
 }
 
 /// A journal whose chain holds.
@@ -163,8 +164,8 @@ struct Kind {
     kind: String,
 }
 
-struct Chain {
-    anchored: Option<Anchor>,
+struct Chain<'a> {
+    anchors: &'a [Anchor],
     records: u64,
     /// The digest of the last line. None only before the first, if the sandbox is not known.
     head: Option<Digest>,
@@ -175,11 +176,11 @@ struct Chain {
     last: Option<Timestamp>,
 }
 
-impl Chain {
-    fn new(expect: &Expect<'_>) -> Self {
-        let unwritten = expect.anchor.filter(|anchor| anchor.records == 0);
+impl<'a> Chain<'a> {
+    fn new(expect: &Expect<'a>) -> Self {
+        let unwritten = expect.anchors.iter().find(|anchor| anchor.records == 0);
         Self {
-            anchored: expect.anchor,
+            anchors: expect.anchors,
             records: 0,
             head: expect
                 .sandbox
@@ -224,14 +225,15 @@ impl Chain {
             _ => {}
         }
         let head = Digest::of(line);
-        match self.anchored {
-            Some(anchor) if anchor.records == seq && anchor.head != head => {
-                return Err(broken(BrokenReason::Anchor {
-                    expected: anchor.head,
-                    found: head,
-                }));
-            }
-            _ => {}
+        if let Some(anchor) = self
+            .anchors
+            .iter()
+            .find(|anchor| anchor.records == seq && anchor.head != head)
+        {
+            return Err(broken(BrokenReason::Anchor {
+                expected: anchor.head,
+                found: head,
+            }));
         }
         if self.last.is_some_and(|last| time < last) {
             let (first, count) = self.clock_back.unwrap_or((Seq(seq), 0));
@@ -252,7 +254,7 @@ impl Chain {
 
     fn finish(self, torn_tail: Option<u64>, length: u64) -> Result<Verified, BrokenReason> {
         let Self {
-            anchored,
+            anchors,
             records,
             head,
             end,
@@ -263,13 +265,11 @@ impl Chain {
         } = self;
         // An empty journal of an unknown sandbox has no head; any value does, for there is nothing to continue.
         let head = head.unwrap_or_else(|| Digest::genesis(""));
-        match anchored {
-            Some(Anchor {
-                records: anchored, ..
-            }) if anchored > records => {
-                return Err(BrokenReason::CutOff { records, anchored });
-            }
-            _ => {}
+        if let Some(anchor) = anchors.iter().find(|anchor| anchor.records > records) {
+            return Err(BrokenReason::CutOff {
+                records,
+                anchored: anchor.records,
+            });
         }
         let anchor = Anchor { records, head };
         Ok(Verified {

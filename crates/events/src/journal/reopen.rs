@@ -60,12 +60,12 @@ impl Journal {
                 source: errno.into(),
             },
         )?);
-        let anchor = Anchor::load_for(path).map_err(ReopenError::Anchor)?;
+        let anchors = Anchor::load_for(path).map_err(ReopenError::Anchor)?;
         let found = verify_reader(
             &file,
             &Expect {
                 sandbox: Some(sandbox),
-                anchor,
+                anchors: anchors.as_slice(),
             },
         )?;
         let torn = match found.torn_tail {

@@ -40,7 +40,7 @@ fn request(path: &str) -> Event {
 fn expect() -> Expect<'static> {
     Expect {
         sandbox: Some(NAME),
-        anchor: None,
+        anchors: &[],
     }
 }
 
@@ -443,7 +443,7 @@ fn a_stopped_journal_leaves_its_anchor_beside_it() {
     assert!(again.was_stopped());
     let expect = Expect {
         sandbox: Some(NAME),
-        anchor: Some(anchor),
+        anchors: &[anchor],
     };
     assert_eq!(verify(&path, &expect).unwrap().end, End::Open);
     again.journal.append(&stopped()).unwrap();

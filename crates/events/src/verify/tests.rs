@@ -34,7 +34,7 @@ fn check(bytes: &[u8], anchor: Option<Anchor>) -> Result<Verified, VerifyError> 
         bytes,
         &Expect {
             sandbox: Some(NAME),
-            anchor,
+            anchors: anchor.as_slice(),
         },
     )
 }
@@ -150,7 +150,7 @@ fn the_journal_of_another_sandbox_is_refused() {
     let (bytes, _) = journal_of(&[started(1)]);
     let expect = Expect {
         sandbox: Some("other"),
-        anchor: None,
+        anchors: &[],
     };
     match verify_reader(&bytes[..], &expect) {
         Err(VerifyError::Broken(Broken {

@@ -1,0 +1,208 @@
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+use wardian_events::{
+    Event, Exit, ReadError, SandboxStarted, SandboxStopped, Timestamp, last, read,
+};
+
+use crate::failure::Outcome;
+use crate::output::{self, Colour, Table, Tone};
+use crate::sandboxes::{self, Sandbox};
+use crate::units;
+
+/// List sandboxes
+///
+/// A sandbox is `running`; `stopped`, with the exit status of its command; or
+/// `lost`, if its supervisor was killed and what it left was not cleaned up yet
+/// (`wardian gc` does that). Stopped sandboxes stay listed for as long as their
+/// record or work of theirs is kept (`wardian rm` removes them). Times are in
+/// UTC.
+///
+/// Examples:
+///
+///   wardian ls
+///   wardian ls --json | jq -r '.[] | select(.state == "running") | .name'
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Ls {
+    /// Print a JSON array, one object for each sandbox
+    #[arg(long)]
+    json: bool,
+}
+
+impl Ls {
+    pub(crate) fn run(self) -> Outcome {
+        let listed: Vec<_> = sandboxes::all()?.iter().map(Listed::of).collect();
+        let mut out = io::stdout().lock();
+        if self.json {
+            serde_json::to_writer_pretty(&mut out, &listed).map_err(io::Error::from)?;
+            writeln!(out)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if listed.is_empty() {
+            output::say(
+                Tone::Plain,
+                "note",
+                "there is no sandbox; `wardian run` makes one",
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut table = Table::new([
+            "NAME",
+            "STATE",
+            "STARTED",
+            "ALLOWED",
+            "DENIED",
+            "COMMAND",
+            "WORKSPACE",
+        ]);
+        for sandbox in listed {
+            if let Some(problem) = &sandbox.problem {
+                output::say(
+                    Tone::Warning,
+                    "warning",
+                    &format!("{}: {problem}", sandbox.name),
+                );
+            }
+            table.row(sandbox.row());
+        }
+        table.write(&mut out, Colour::stdout())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A sandbox as listed. What its journal does not tell is null.
+#[derive(Debug, Serialize)]
+struct Listed {
+    name: String,
+    state: State,
+    started: Option<Timestamp>,
+    command: Option<Vec<String>>,
+    workspace: Option<String>,
+    exit: Option<Exit>,
+    milliseconds: Option<u64>,
+    allowed: Option<u64>,
+    denied: Option<u64>,
+    kept: Vec<String>,
+    directory: String,
+    /// Why something above is missing that should be there.
+    problem: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Running,
+    Stopped,
+    Lost,
+}
+
+impl Listed {
+    fn of(sandbox: &Sandbox) -> Self {
+        let (ends, problem) = match Ends::of(sandbox) {
+            Ok(ends) => (ends, None),
+            Err(error) => (Ends::default(), Some(format!("{error:#}"))),
+        };
+        let state = match (sandbox.is_alive(), &ends.stopped) {
+            (true, _) => State::Running,
+            (false, Some(_)) => State::Stopped,
+            (false, None) => State::Lost,
+        };
+        let (time, started) = ends.started.unzip();
+        let (command, workspace) = started
+            .map(|started| (started.command, started.workspace))
+            .unzip();
+        let stopped = ends.stopped.as_ref();
+        Self {
+            name: sandbox.name().to_owned(),
+            state,
+            started: time,
+            command,
+            workspace,
+            exit: stopped.and_then(|stopped| stopped.exit),
+            milliseconds: stopped.map(|stopped| stopped.milliseconds),
+            allowed: stopped.map(|stopped| stopped.allowed),
+            denied: stopped.map(|stopped| stopped.denied),
+            kept: ends
+                .stopped
+                .iter()
+                .flat_map(|stopped| &stopped.kept)
+                .map(|kept| kept.path.clone())
+                .collect(),
+            directory: sandbox.directory().display().to_string(),
+            problem,
+        }
+    }
+
+    fn row(self) -> [(Tone, String); 7] {
+        let (tone, state) = match (self.state, self.exit) {
+            (State::Running, _) => (Tone::Good, "running".into()),
+            (State::Lost, _) => (Tone::Bad, "lost".into()),
+            (State::Stopped, None) => (Tone::Plain, "stopped".into()),
+            (State::Stopped, Some(Exit::Status(status))) => {
+                (Tone::Plain, format!("stopped ({status})"))
+            }
+            (State::Stopped, Some(Exit::Signal(signal))) => {
+                (Tone::Plain, format!("stopped (signal {signal})"))
+            }
+        };
+        let or_dash = |text: Option<String>| (Tone::Plain, text.unwrap_or_else(|| "-".into()));
+        [
+            (Tone::Plain, self.name),
+            (tone, state),
+            or_dash(self.started.map(minutes)),
+            or_dash(self.allowed.map(|count| count.to_string())),
+            or_dash(self.denied.map(|count| count.to_string())),
+            or_dash(self.command.map(|command| units::command(&command))),
+            or_dash(self.workspace),
+        ]
+    }
+}
+
+/// `2026-11-21 04:23`.
+fn minutes(time: Timestamp) -> String {
+    time.to_string()
+        .replace('T', " ")
+        .chars()
+        .take(16)
+        .collect()
+}
+
+/// What the two ends of a journal say.
+#[derive(Debug, Default)]
+struct Ends {
+    started: Option<(Timestamp, SandboxStarted)>,
+    stopped: Option<SandboxStopped>,
+}
+
+impl Ends {
+    fn of(sandbox: &Sandbox) -> anyhow::Result<Self> {
+        let path = sandbox.journal();
+        let mut records = match read(&path) {
+            Err(ReadError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            records => records.context("its journal cannot be read")?,
+        };
+        let first = records
+            .next()
+            .transpose()
+            .context("its journal cannot be read")?;
+        let last = last(&path).context("its journal cannot be read")?;
+        let started = match first.map(|entry| entry.record) {
+            Some(record) => match record.event {
+                Event::SandboxStarted(started) => Some((record.time, started)),
+                _ => None,
+            },
+            None => None,
+        };
+        let stopped = match last.map(|entry| entry.record.event) {
+            Some(Event::SandboxStopped(stopped)) => Some(stopped),
+            _ => None,
+        };
+        Ok(Self { started, stopped })
+    }
+}

@@ -1,0 +1,203 @@
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+use wardian_events::verify::End;
+use wardian_events::{Anchor, Broken, Expect, Verified, VerifyError, verify};
+
+use crate::failure::{BAD_NEWS, Outcome};
+use crate::output::{self, Colour, Tone};
+use crate::sandboxes::{self, Sandbox};
+use crate::units;
+
+/// Check that a sandbox's record is whole and unchanged
+///
+/// Each record carries the SHA-256 of the one before, so a record that was
+/// changed, removed, added or moved breaks the chain; the first place where it
+/// breaks is named. When a sandbox stops, an anchor (the number of records and
+/// the last one's SHA-256) is kept beside its journal, which covers the last
+/// record and the journal's end as well.
+///
+/// An anchor that you keep elsewhere proves more: that even somebody who could
+/// write all of the sandbox's directory has not changed anything before the
+/// anchor was taken.
+///
+/// Exit status: 0 if the record is whole, 1 if it is not, 2 if that cannot be
+/// told.
+///
+/// Examples:
+///
+///   wardian verify claude
+///   wardian verify claude --json | jq -r .anchor > claude.anchor
+///   wardian verify claude --anchor "$(cat claude.anchor)"
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Verify {
+    /// The sandbox
+    name: String,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// An anchor from an earlier verification, to be found again in the record
+    #[arg(long, value_name = "RECORDS:SHA256")]
+    anchor: Option<Anchor>,
+}
+
+/// A record that is being written this moment looks torn; it will not, this long after.
+const SETTLE: Duration = Duration::from_millis(50);
+
+impl Verify {
+    pub(crate) fn run(self) -> Outcome {
+        let sandbox = sandboxes::find(&self.name)?;
+        let answer = self
+            .check(&sandbox)
+            .with_context(|| format!("cannot verify the record of `{}`", self.name))?;
+        match (&answer, self.json) {
+            (Ok(verified), false) => tell(&sandbox, verified)?,
+            (Err(broken), false) => {
+                let verdict = Colour::stdout().paint(Tone::Bad, "broken");
+                let place = broken.to_string();
+                writeln!(
+                    io::stdout(),
+                    "{}: {verdict} at {}",
+                    self.name,
+                    Colour::Off.paint(Tone::Plain, &place)
+                )?;
+            }
+            (answer, true) => writeln!(io::stdout(), "{:#}", as_json(&sandbox, answer))?,
+        }
+        Ok(if answer.is_ok() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(BAD_NEWS)
+        })
+    }
+
+    fn check(&self, sandbox: &Sandbox) -> anyhow::Result<Result<Verified, Broken>> {
+        let path = sandbox.journal();
+        let kept = Anchor::load_for(&path).context("the anchor beside it cannot be read")?;
+        let anchors: Vec<Anchor> = kept.into_iter().chain(self.anchor).collect();
+        let expect = Expect {
+            sandbox: Some(sandbox.name()),
+            anchors: &anchors,
+        };
+        let mut attempts = 0..3;
+        loop {
+            return match verify(&path, &expect) {
+                Ok(verified)
+                    if verified.torn_tail.is_some()
+                        && sandbox.is_alive()
+                        && attempts.next().is_some() =>
+                {
+                    std::thread::sleep(SETTLE);
+                    continue;
+                }
+                Ok(verified) => Ok(Ok(verified)),
+                Err(VerifyError::Broken(broken)) => Ok(Err(broken)),
+                Err(error) => Err(error.into()),
+            };
+        }
+    }
+}
+
+/// How a journal ends, in a word.
+fn end(sandbox: &Sandbox, verified: &Verified) -> &'static str {
+    match verified.end {
+        End::Stopped => "stopped",
+        End::Open if sandbox.is_alive() => "running",
+        End::Open => "open",
+    }
+}
+
+fn tell(sandbox: &Sandbox, verified: &Verified) -> io::Result<()> {
+    let colour = Colour::stdout();
+    let records = units::count(verified.anchor.records, "record");
+    let span = match (verified.first, verified.last) {
+        (Some(first), Some(last)) => format!(", {first} to {last}"),
+        _ => String::new(),
+    };
+    let end = match end(sandbox, verified) {
+        "stopped" => "the sandbox was stopped in order",
+        "running" => "the sandbox is running",
+        _ => "open: the sandbox was not stopped in order, or the end of its record was cut off",
+    };
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "{}: {}",
+        sandbox.name(),
+        colour.paint(Tone::Good, "whole")
+    )?;
+    writeln!(out, "  records  {records}{span}")?;
+    writeln!(out, "  end      {end}")?;
+    writeln!(out, "  anchor   {}", verified.anchor)?;
+    out.flush()?;
+
+    let warn = |text: String| output::say(Tone::Warning, "warning", &text);
+    if let Some(bytes) = verified.torn_tail {
+        let bytes = units::count(bytes, "byte");
+        warn(format!(
+            "torn tail: {bytes} behind the last record are of one that was not written to its end"
+        ));
+    }
+    if verified.reopened > 0 {
+        let times = units::count(verified.reopened, "time");
+        warn(format!(
+            "the record was continued {times} after its writer had died"
+        ));
+    }
+    if let Some((first, count)) = verified.clock_back {
+        let records = units::count(count, "record");
+        warn(format!(
+            "the clock went back at {records}, first at record {first}"
+        ));
+    }
+    Ok(())
+}
+
+fn as_json(sandbox: &Sandbox, answer: &Result<Verified, Broken>) -> serde_json::Value {
+    match answer {
+        Ok(verified) => {
+            let Verified {
+                anchor,
+                length,
+                end: _,
+                torn_tail,
+                reopened,
+                clock_back,
+                first,
+                last,
+            } = verified;
+            json!({
+                "sandbox": sandbox.name(),
+                "whole": true,
+                "records": anchor.records,
+                "anchor": anchor.to_string(),
+                "end": end(sandbox, verified),
+                "bytes": length,
+                "torn_tail_bytes": torn_tail,
+                "reopened": reopened,
+                "clock_back": clock_back.map(|(first, records)| json!({ "first": first, "records": records })),
+                "first": first,
+                "last": last,
+            })
+        }
+        Err(Broken {
+            line,
+            offset,
+            seq,
+            reason,
+        }) => json!({
+            "sandbox": sandbox.name(),
+            "whole": false,
+            "line": line,
+            "offset": offset,
+            "seq": seq,
+            "reason": reason.name(),
+            "detail": reason.to_string(),
+        }),
+    }
+}

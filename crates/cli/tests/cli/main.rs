@@ -1,0 +1,10 @@
+//! The `wardian` binary as its users see it, in an environment of its own: an empty home and no variables.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a fixture that cannot be made fails the test"
+)]
+
+mod fixture;
+mod help;
+mod reading;

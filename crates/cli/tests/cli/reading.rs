@@ -1,0 +1,249 @@
+//! `events`, `verify` and `ls` over journals that were recorded here.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use insta::assert_snapshot;
+use wardian_events::{ResponseOutcome, Verdict};
+
+use crate::fixture::{Home, everything, request, response, started, stopped};
+
+#[test]
+fn events_are_one_line_each() {
+    let home = Home::new();
+    home.recorded("gitea", &everything("gitea"));
+    let told = home.run(&["events", "gitea"]);
+    assert!(!told.contains(['\x1b', '\r', '\u{202e}', '\u{9b}']));
+    assert_snapshot!("events", told);
+    assert_snapshot!("events_denied", home.run(&["events", "gitea", "--denied"]));
+}
+
+#[test]
+fn events_in_json_are_the_journal_itself() {
+    let home = Home::new();
+    home.recorded("gitea", &everything("gitea"));
+    let journal = fs::read_to_string(home.sandbox("gitea").join("journal.jsonl")).unwrap();
+    assert_eq!(home.run(&["events", "gitea", "--json"]), journal);
+    let denied = home.run(&["events", "gitea", "--json", "--denied"]);
+    assert_eq!(denied.lines().count(), 4);
+    assert!(denied.lines().all(|line| journal.contains(line)));
+}
+
+#[test]
+fn events_are_coloured_only_on_request() {
+    let home = Home::new();
+    home.recorded(
+        "gitea",
+        &[request(1, Verdict::denied("no_rule"), "/\x1b[2J")],
+    );
+    let colour = |variables: &[(&str, &str)]| {
+        let output = home
+            .command(&["events", "gitea"])
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(!colour(&[("TERM", "xterm")]).contains('\x1b'));
+    let coloured = colour(&[("CLICOLOR_FORCE", "1")]);
+    assert!(
+        coloured.contains("\x1b[31;1mdenied\x1b[0m") && coloured.contains(r"/\x1b[2J"),
+        "{coloured:?}"
+    );
+    assert!(!colour(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]).contains('\x1b'));
+}
+
+#[test]
+fn following_ends_with_the_sandbox() {
+    let home = Home::new();
+    let journal = home.recorded("gitea", &[started("gitea")]);
+    let alive = home.keep_alive("gitea");
+    let mut follower = home
+        .command(&["events", "gitea", "--follow"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("started"));
+
+    journal
+        .append(&request(1, Verdict::Allowed, "/quick"))
+        .unwrap();
+    journal
+        .append(&response(1, ResponseOutcome::Complete))
+        .unwrap();
+    assert!(lines.next().unwrap().contains("/quick  200"));
+    journal
+        .append(&request(2, Verdict::Allowed, "/slow"))
+        .unwrap();
+    assert!(lines.next().unwrap().contains("/slow  open"));
+    journal
+        .append(&response(2, ResponseOutcome::Complete))
+        .unwrap();
+    assert!(lines.next().unwrap().contains("/slow  200"));
+
+    journal.append(&stopped()).unwrap();
+    assert!(lines.next().unwrap().contains("stopped"));
+    assert_eq!(lines.next(), None);
+    assert!(follower.wait().unwrap().success());
+    drop(alive);
+}
+
+#[test]
+fn following_ends_when_the_supervisor_is_gone() {
+    let home = Home::new();
+    home.recorded("gitea", &[started("gitea")]);
+    assert!(
+        home.run(&["events", "gitea", "-f"])
+            .ends_with("wardian 0.1.0\n")
+    );
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let home = Home::new();
+    let events: Vec<_> = (0..5000)
+        .map(|id| request(id, Verdict::denied("no_rule"), "/"))
+        .collect();
+    home.recorded("gitea", &events);
+    let mut child = home
+        .command(&["events", "gitea"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut String::new())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn unknown_names_are_met_with_near_ones() {
+    let home = Home::new();
+    assert_snapshot!("unknown_no_sandbox", home.run(&["events", "gitea"]));
+    home.recorded("gitea", &[started("gitea")]);
+    assert_snapshot!("unknown_near", home.run(&["verify", "gitae"]));
+    assert_snapshot!("unknown_far", home.run(&["events", "..\x1b[2J"]));
+    fs::create_dir_all(home.sandbox("empty")).unwrap();
+    assert_snapshot!("no_journal", home.run(&["events", "empty"]));
+}
+
+#[test]
+fn a_whole_journal_is_verified() {
+    let home = Home::new();
+    home.recorded("gitea", &everything("gitea"));
+    assert_snapshot!("verify_whole", home.run(&["verify", "gitea"]));
+    assert_snapshot!(
+        "verify_whole_json",
+        home.run(&["verify", "gitea", "--json"])
+    );
+    home.recorded("open", &[started("open")]);
+    assert_snapshot!("verify_open", home.run(&["verify", "open"]));
+    let _alive = home.keep_alive("open");
+    assert!(
+        home.run(&["verify", "open"])
+            .contains("the sandbox is running")
+    );
+}
+
+#[test]
+fn a_broken_journal_is_named() {
+    let home = Home::new();
+    home.recorded("gitea", &everything("gitea"));
+    let path = home.sandbox("gitea").join("journal.jsonl");
+    let journal = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = journal.lines().collect();
+
+    let mut removed = lines.clone();
+    removed.remove(9);
+    fs::write(&path, removed.join("\n") + "\n").unwrap();
+    assert_snapshot!("verify_removed", home.run(&["verify", "gitea"]));
+    assert_snapshot!(
+        "verify_removed_json",
+        home.run(&["verify", "gitea", "--json"])
+    );
+
+    fs::write(&path, journal.replacen("no_rule", "no_rude", 1)).unwrap();
+    assert_snapshot!("verify_changed", home.run(&["verify", "gitea"]));
+
+    // The chain alone would not show these two; the anchor beside the journal does.
+    fs::write(&path, journal.replacen("\"denied\":5", "\"denied\":0", 1)).unwrap();
+    assert_snapshot!("verify_last_changed", home.run(&["verify", "gitea"]));
+    fs::write(&path, lines[..9].join("\n") + "\n").unwrap();
+    assert_snapshot!("verify_cut_off", home.run(&["verify", "gitea"]));
+
+    fs::write(&path, "\x1b]0;junk\x07\n").unwrap();
+    assert_snapshot!("verify_junk", home.run(&["verify", "gitea"]));
+}
+
+#[test]
+fn an_anchor_kept_elsewhere_shows_a_record_written_anew() {
+    let home = Home::new();
+    let anchor = home
+        .recorded("gitea", &[started("gitea"), stopped()])
+        .anchor()
+        .to_string();
+    assert!(
+        home.run(&["verify", "gitea", "--anchor", &anchor])
+            .contains("whole")
+    );
+    fs::remove_dir_all(home.sandbox("gitea")).unwrap();
+    home.recorded(
+        "gitea",
+        &[
+            started("gitea"),
+            request(1, Verdict::Allowed, "/"),
+            stopped(),
+        ],
+    );
+    assert!(home.run(&["verify", "gitea"]).contains("whole"));
+    let told = home.run(&["verify", "gitea", "--anchor", &anchor]);
+    assert!(
+        told.contains("broken at line 2") && told.contains("exit status: 1"),
+        "{told}"
+    );
+    let told = home.run(&["verify", "gitea", "--anchor", "2:xyz"]);
+    assert!(
+        told.contains("not an anchor") && told.contains("exit status: 2"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_is_odd_about_a_whole_journal_is_said() {
+    let home = Home::new();
+    home.recorded("gitea", &[started("gitea")]);
+    let path = home.sandbox("gitea").join("journal.jsonl");
+    let torn = fs::read_to_string(&path).unwrap() + r#"{"seq":2,"time"#;
+    fs::write(&path, torn).unwrap();
+    assert_snapshot!("verify_torn", home.run(&["verify", "gitea"]));
+    assert_snapshot!("events_torn", home.run(&["events", "gitea"]));
+    let clock = wardian_events::ManualClock::at("2026-01-01T00:00:00.000Z".parse().unwrap());
+    wardian_events::Journal::reopen(&path, "gitea", clock).unwrap();
+    assert_snapshot!("verify_reopened", home.run(&["verify", "gitea"]));
+    assert_snapshot!("events_reopened", home.run(&["events", "gitea"]));
+}
+
+#[test]
+fn sandboxes_are_listed() {
+    let home = Home::new();
+    assert_snapshot!("ls_none", home.run(&["ls"]));
+    home.recorded("gitea", &everything("gitea"));
+    home.recorded("running", &[started("running")]);
+    let _alive = home.keep_alive("running");
+    home.recorded("lost", &[started("lost")]);
+    fs::create_dir_all(home.sandbox("empty")).unwrap();
+    fs::create_dir_all(home.sandbox("odd")).unwrap();
+    fs::write(home.sandbox("odd").join("journal.jsonl"), "junk\n").unwrap();
+    fs::write(home.sandbox("not-a-directory"), "").unwrap();
+    assert_snapshot!("ls", home.run(&["ls"]));
+    assert_snapshot!("ls_json", home.run(&["ls", "--json"]));
+}

@@ -464,3 +464,50 @@ fn a_stopped_journal_leaves_its_anchor_beside_it() {
     std::fs::write(Anchor::path_for(&path), "nonsense").unwrap();
     assert!(Anchor::load_for(&path).is_err());
 }
+
+/// What `append` has returned for is in the file, whenever the process is killed.
+#[test]
+fn a_killed_writer_leaves_all_that_it_was_told_is_recorded() {
+    for round in 0..5 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal.jsonl");
+        let mut writer = Process::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "--ignored",
+                "--nocapture",
+                "journal::tests::append_until_killed",
+            ])
+            .env("WARDIAN_TEST_JOURNAL", &path)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let told = io::BufReader::new(writer.stdout.take().unwrap());
+        let mut recorded = 0;
+        for line in io::BufRead::lines(told) {
+            if let Some(seq) = line.unwrap().strip_prefix("recorded ") {
+                recorded = seq.parse().unwrap();
+            }
+            if recorded == 20 * (round + 1) {
+                writer.kill().unwrap();
+            }
+        }
+        writer.wait().unwrap();
+        let reopened = Journal::reopen(&path, NAME, clock()).unwrap();
+        assert!(reopened.found.anchor.records >= recorded && recorded >= 20 * (round + 1));
+        assert!(verify(&path, &expect()).unwrap().anchor.records > recorded);
+    }
+}
+
+#[test]
+#[ignore = "the other half of a_killed_writer_leaves_all_that_it_was_told_is_recorded"]
+fn append_until_killed() {
+    let Some(path) = std::env::var_os("WARDIAN_TEST_JOURNAL") else {
+        return;
+    };
+    let journal = Journal::create(Path::new(&path), NAME, clock()).unwrap();
+    for _ in 0..1_000_000 {
+        let seq = journal.append(&request("/")).unwrap();
+        println!("recorded {seq}");
+    }
+}

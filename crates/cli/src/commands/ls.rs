@@ -156,9 +156,25 @@ impl Listed {
             or_dash(self.started.map(minutes)),
             or_dash(self.allowed.map(|count| count.to_string())),
             or_dash(self.denied.map(|count| count.to_string())),
-            or_dash(self.command.map(|command| units::command(&command))),
+            or_dash(
+                self.command
+                    .map(|command| shortened(&units::command(&command))),
+            ),
             or_dash(self.workspace),
         ]
+    }
+}
+
+/// The beginning of a command line; `--json` has all of it.
+fn shortened(command: &str) -> String {
+    const MOST: usize = 48;
+    match command.char_indices().nth(MOST) {
+        None => command.to_owned(),
+        Some(_) => command
+            .chars()
+            .take(MOST - 3)
+            .chain("...".chars())
+            .collect(),
     }
 }
 
@@ -204,5 +220,16 @@ impl Ends {
             _ => None,
         };
         Ok(Self { started, stopped })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_commands_are_shortened() {
+        assert_eq!(shortened(&"ü".repeat(48)), "ü".repeat(48));
+        assert_eq!(shortened(&"ü".repeat(49)), "ü".repeat(45) + "...");
     }
 }

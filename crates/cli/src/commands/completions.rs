@@ -14,7 +14,7 @@ use crate::failure::Outcome;
 /// Examples:
 ///
 ///   source <(wardian completions bash)
-///   wardian completions zsh > "${fpath[1]}/_wardian"
+///   wardian completions zsh > ~/.zfunc/_wardian
 ///   wardian completions fish > ~/.config/fish/completions/wardian.fish
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]

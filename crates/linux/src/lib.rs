@@ -1,10 +1,12 @@
 //! What Wardian asks of the Linux kernel, and the only crate of the workspace with `unsafe` code.
 
+pub mod capabilities;
 pub mod error;
 pub mod fdpass;
 pub mod mount;
 pub mod process;
 pub mod procfs;
+pub mod rlimit;
 pub mod signal;
 pub mod userns;
 

@@ -23,6 +23,8 @@ pub struct Restrictions(MountAttrFlags);
 impl Restrictions {
     pub const NONE: Self = Self(MountAttrFlags::empty());
     pub const NO_SUID: Self = Self(MountAttrFlags::MOUNT_ATTR_NOSUID);
+    pub const NO_SUID_EXEC: Self =
+        Self(MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NOEXEC));
     pub const NO_SUID_DEV: Self =
         Self(MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV));
     pub const NO_SUID_DEV_EXEC: Self =
@@ -169,8 +171,9 @@ impl DetachedMount {
         Ok(())
     }
 
-    /// Attaches the mount on top of `target`, which may be opened with `O_PATH`.
-    pub fn attach(self, target: BorrowedFd<'_>) -> SyscallResult<()> {
+    /// Attaches the mount on top of `target`, which may be opened with `O_PATH`. Returns the mount's
+    /// root, on which further mounts can now be attached.
+    pub fn attach(self, target: BorrowedFd<'_>) -> SyscallResult<OwnedFd> {
         rustix::mount::move_mount(
             &self.0,
             "",
@@ -178,11 +181,12 @@ impl DetachedMount {
             "",
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
         )
-        .map_err(failed!("move_mount(<detached>, <target>)"))
+        .map_err(failed!("move_mount(<detached>, <target>)"))?;
+        Ok(self.0)
     }
 
     /// Attaches on top of a path of this process's own choosing.
-    pub fn attach_at(self, target: &Path) -> SyscallResult<()> {
+    pub fn attach_at(self, target: &Path) -> SyscallResult<OwnedFd> {
         let fd = rustix::fs::open(target, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(failed!("open({target:?}, O_PATH)"))?;
         self.attach(fd.as_fd())

@@ -176,16 +176,6 @@ fn namespace_names(flags: u64) -> String {
     set.join("|")
 }
 
-/// Puts the calling process into a new user namespace.
-pub fn unshare_user() -> SyscallResult<()> {
-    check!(
-        // SAFETY: unshare takes no pointer; it changes this process's credentials only.
-        unsafe { libc::unshare(libc::CLONE_NEWUSER) },
-        "unshare(CLONE_NEWUSER)"
-    )?;
-    Ok(())
-}
-
 /// SIGKILL for this process when the thread that created it ends. See PR_SET_PDEATHSIG(2const):
 /// cleared by a change of credentials, so to be called after it.
 pub fn die_with_parent() -> SyscallResult<()> {
@@ -233,6 +223,18 @@ pub fn close_from(first: u32) -> SyscallResult<()> {
         "close_range({first}, ~0)"
     )?;
     Ok(())
+}
+
+/// Makes `fd` descriptor number `target` and closes all others from `target` on: for a forked child
+/// that must not hold on to anything of its parent.
+pub fn keep_only(fd: BorrowedFd<'_>, target: u32) -> SyscallResult<OwnedFd> {
+    let number = RawFd::try_from(target).unwrap_or(RawFd::MAX);
+    dup_onto(fd, number)?;
+    // SAFETY: `number` is open (just made) and its former owner, if any, is in the memory copied from
+    // the parent, which this child never runs down.
+    let kept = unsafe { OwnedFd::from_raw_fd(number) };
+    close_from(target + 1)?;
+    Ok(kept)
 }
 
 /// Sets close-on-exec on every descriptor from `first` on.

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 
-use crate::error::{SyscallError, SyscallResult};
+use crate::error::{SyscallError, SyscallResult, check};
 use crate::procfs;
 
 /// One line of a map: `length` ids from `inside` on are the parent namespace's from `outside` on.
@@ -109,6 +109,48 @@ pub fn of_process(pid: Pid) -> SyscallResult<OwnedFd> {
             errno,
         )
     })
+}
+
+/// Puts the calling process into a new user namespace, where it holds all capabilities until it
+/// executes a program.
+pub fn unshare() -> SyscallResult<()> {
+    check!(
+        // SAFETY: unshare takes no pointer; it changes this process's credentials only.
+        unsafe { libc::unshare(libc::CLONE_NEWUSER) },
+        "unshare(CLONE_NEWUSER)"
+    )?;
+    Ok(())
+}
+
+/// Sets the real, effective and saved ids of a single-threaded process. Supplementary groups are
+/// dropped where that is allowed in this namespace.
+pub fn set_ids(uid: u32, gid: u32, groups: SupplementaryGroups) -> SyscallResult<()> {
+    if groups == SupplementaryGroups::Drop {
+        check!(
+            // SAFETY: a count of 0 means that the (null) list is not read.
+            unsafe { libc::setgroups(0, std::ptr::null()) },
+            "setgroups([])"
+        )?;
+    }
+    check!(
+        // SAFETY: takes no pointer.
+        unsafe { libc::setresgid(gid, gid, gid) },
+        "setresgid({gid})"
+    )?;
+    check!(
+        // SAFETY: takes no pointer.
+        unsafe { libc::setresuid(uid, uid, uid) },
+        "setresuid({uid})"
+    )?;
+    Ok(())
+}
+
+/// What becomes of the groups that the user has besides their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SupplementaryGroups {
+    Drop,
+    /// `setgroups` is off in a namespace that an ordinary user mapped without helpers.
+    Keep,
 }
 
 fn write(process: &impl AsFd, file: &str, text: &str) -> SyscallResult<()> {

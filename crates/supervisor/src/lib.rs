@@ -1,1 +1,17 @@
+//! The one process that owns one sandbox: it opens its door, keeps its journal, holds its secrets,
+//! and takes everything down with it.
+//!
+//! [`serve()`] is its whole life; [`protocol`] is what it and its client say to each other;
+//! [`sweep`](mod@sweep) cleans up after one that was killed.
 
+mod client;
+mod door;
+mod ending;
+mod failure;
+mod limits;
+pub mod protocol;
+mod record;
+mod serve;
+pub mod sweep;
+
+pub use serve::serve;

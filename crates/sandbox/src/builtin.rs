@@ -1,0 +1,39 @@
+//! The built-in runtime: Linux namespaces, without any helper program.
+//!
+//! ```text
+//! Requested ──prepare──▶ Prepared ──spawn──▶ Spawned ──seal──▶ Sealed ──guard──▶ Guarded ──start──▶ Running
+//!  spec, policy           layers, plan        pid 1 exists      listeners         file system       the program
+//!                         on disk                               are outside       stands, probes    runs
+//!                                                                                 passed
+//! ```
+//!
+//! Each phase consumes the last one, and dropping any of them takes down what it has made: pid 1
+//! dies, and the kernel takes its namespaces with it. Only a `Guarded` sandbox can start its program.
+
+mod confinement;
+mod devices;
+mod filesystem;
+mod init;
+mod launch;
+mod probe;
+mod program;
+mod protocol;
+mod terminal;
+
+use serde::{Deserialize, Serialize};
+
+pub use confinement::ProcessLimits;
+pub use launch::{
+    Guarded, Happening, Killer, LaunchError, Launched, Prepared, Requested, Running, Sealed,
+    Signaller, Spawned, Streams,
+};
+pub use probe::Check;
+pub use protocol::{Ended, Stage};
+
+/// What a socket made inside the seal is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Listener {
+    Tcp,
+    DnsUdp,
+    DnsTcp,
+}

@@ -1,0 +1,278 @@
+//! Pid 1 inside: builds the sandbox around itself, starts the program, reaps, passes signals on,
+//! and takes everything down with it.
+//!
+//! It runs on a copy of the supervisor's memory made before any secret was loaded, in the outer
+//! user namespace, where the program has no power over it.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, WaitOptions};
+use wardian_linux::process::{self, Exit, Forked};
+use wardian_linux::seal::{self, SealedSockets};
+use wardian_linux::signal::SignalFd;
+use wardian_linux::userns::{self, MapWriter};
+
+use super::program::{self, Standard};
+use super::protocol::{Ended, FromInit, Stage, ToInit};
+use super::{Listener, filesystem, probe, terminal};
+use crate::channel::{Channel, ProtocolError};
+use crate::ids::Identity;
+use crate::plan::FilesystemPlan;
+use crate::spec::SandboxSpec;
+
+/// What pid 1 works from; all of it plain data.
+pub(super) struct Init {
+    pub(super) channel: Channel,
+    pub(super) spec: SandboxSpec,
+    pub(super) plan: FilesystemPlan,
+    pub(super) identity: Identity,
+    pub(super) limits: program::Limits,
+}
+
+/// Why pid 1 gave up: reported to the supervisor, which tells the person.
+struct Failure {
+    stage: Stage,
+    error: String,
+}
+
+trait During<T> {
+    fn during(self, stage: Stage) -> Result<T, Failure>;
+}
+
+impl<T, E: Display> During<T> for Result<T, E> {
+    fn during(self, stage: Stage) -> Result<T, Failure> {
+        self.map_err(|error| Failure {
+            stage,
+            error: error.to_string(),
+        })
+    }
+}
+
+impl Init {
+    /// Never returns: the copied memory of the supervisor must not be run down.
+    pub(super) fn run(self) -> ! {
+        let code = match self.stages() {
+            Ok(never) => match never {},
+            Err(Failure { stage, error }) => {
+                // Nobody listens if the supervisor is gone; then there is nobody to tell.
+                let _ = self.channel.send(&FromInit::Failed { stage, error }, &[]);
+                1
+            }
+        };
+        process::exit_now(code)
+    }
+
+    fn stages(&self) -> Result<Infallible, Failure> {
+        self.seal()?;
+        let trees = self.receive_trees()?;
+        self.become_inside().during(Stage::Identity)?;
+        filesystem::assemble(&self.plan, trees).during(Stage::Filesystem)?;
+        rustix::system::sethostname(self.spec.name.as_str().as_bytes())
+            .during(Stage::Filesystem)?;
+        let terminal = self.open_terminal()?;
+        process::forbid_dump().during(Stage::Confinement)?;
+        self.expect(|message| matches!(message, ToInit::Probe).then_some(()))?;
+        self.say(&FromInit::Probed(probe::run(&self.spec)))?;
+        let standard = self.receive_standard(terminal)?;
+        // Before the program exists, so that no end of a child is missed.
+        let children = SignalFd::new(&[libc_signal::CHLD]).during(Stage::Confinement)?;
+        let program = self.start(&standard)?;
+        drop(standard);
+        self.serve(program, &children)
+    }
+
+    fn seal(&self) -> Result<(), Failure> {
+        let sockets = seal::build().during(Stage::Seal)?;
+        let (listeners, descriptors) = listeners(sockets);
+        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        self.channel
+            .send(&FromInit::Sealed { listeners }, &borrowed)
+            .during(Stage::Seal)
+    }
+
+    fn receive_trees(&self) -> Result<Vec<OwnedFd>, Failure> {
+        let mut trees = Vec::new();
+        loop {
+            let (message, descriptors) = self.channel.receive().during(Stage::Filesystem)?;
+            match message {
+                ToInit::Trees => trees.extend(descriptors),
+                ToInit::Assemble => return Ok(trees),
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// Takes on the sandbox's own ids; the supervisor has written the maps by now.
+    fn become_inside(&self) -> Result<(), wardian_linux::SyscallError> {
+        let (uid, gid) = self.identity.init;
+        program::become_ids(uid, gid, self.identity.writer)?;
+        // Cleared by a change of ids, so it comes after. Had the supervisor died before this, the
+        // next read from the channel ends instead.
+        process::die_with_parent()
+    }
+
+    fn open_terminal(&self) -> Result<Option<OwnedFd>, Failure> {
+        let Some(size) = self.spec.terminal else {
+            self.say(&FromInit::Assembled)?;
+            return Ok(None);
+        };
+        let pair = terminal::open(size).during(Stage::Terminal)?;
+        self.channel
+            .send(&FromInit::Assembled, &[pair.master.as_fd()])
+            .during(Stage::Terminal)?;
+        Ok(Some(pair.slave))
+    }
+
+    fn receive_standard(&self, terminal: Option<OwnedFd>) -> Result<Standard, Failure> {
+        let (message, descriptors) = self.channel.receive().during(Stage::Confinement)?;
+        let ToInit::Start = message else {
+            return Err(unexpected(&message));
+        };
+        if let Some(slave) = terminal {
+            return Ok(Standard::Terminal(slave));
+        }
+        let three: Result<[OwnedFd; 3], _> = descriptors.try_into();
+        three.map(Standard::Three).map_err(|_| Failure {
+            stage: Stage::Confinement,
+            error: "three descriptors must come with the start".to_owned(),
+        })
+    }
+
+    /// Forks the program's process, maps its ids and waits until it has executed.
+    fn start(&self, standard: &Standard) -> Result<Pid, Failure> {
+        let (ours, theirs) = Channel::pair().during(Stage::Confinement)?;
+        let child = match process::fork().during(Stage::Confinement)? {
+            Forked::Child => {
+                drop(ours);
+                program::run(&theirs, &self.spec, &self.identity, &self.limits, standard)
+            }
+            Forked::Parent(child) => child,
+        };
+        drop(theirs);
+        let outcome = self.accompany(&ours, child.pid());
+        if outcome.is_err() {
+            child.kill();
+        }
+        outcome.map(|()| child.pid())
+    }
+
+    fn accompany(&self, child: &Channel, pid: Pid) -> Result<(), Failure> {
+        match child.receive::<program::FromProgram>() {
+            Ok((program::FromProgram::Unshared, _)) => {}
+            Ok((program::FromProgram::Failed { stage, error }, _)) => {
+                return Err(Failure { stage, error });
+            }
+            Err(error) => return Err(error).during(Stage::Confinement),
+        }
+        userns::write_maps(pid, &self.identity.program_maps(), MapWriter::Privileged)
+            .during(Stage::Identity)?;
+        child.send(&program::Mapped, &[]).during(Stage::Identity)?;
+        match child.receive::<program::FromProgram>() {
+            // The socket closes on a successful execve.
+            Err(ProtocolError::Closed) => {}
+            Ok((program::FromProgram::Failed { stage, error }, _)) => {
+                return Err(Failure { stage, error });
+            }
+            Ok((program::FromProgram::Unshared, _)) => {
+                return Err("unshared twice").during(Stage::Confinement);
+            }
+            Err(error) => return Err(error).during(Stage::Confinement),
+        }
+        let pid = pid.as_raw_nonzero().get().unsigned_abs();
+        self.say(&FromInit::Started { pid })
+    }
+
+    fn serve(&self, program: Pid, children: &SignalFd) -> Result<Infallible, Failure> {
+        loop {
+            let mut ready = [
+                PollFd::new(&self.channel, PollFlags::IN),
+                PollFd::new(children, PollFlags::IN),
+            ];
+            match rustix::event::poll(&mut ready, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                other => other.during(Stage::Confinement)?,
+            };
+            let [from_supervisor, from_children] = ready.map(|fd| !fd.revents().is_empty());
+            if from_children {
+                while children.next().during(Stage::Confinement)?.is_some() {}
+                self.reap(program)?;
+            }
+            if from_supervisor {
+                let (message, _) = self.channel.receive().during(Stage::Confinement)?;
+                let ToInit::Signal(signal) = message else {
+                    return Err(unexpected(&message));
+                };
+                program::signal_group(program, signal);
+            }
+        }
+    }
+
+    /// Collects every child that ended, orphans included. When the program has ended, so does the
+    /// sandbox: the kernel kills what is left with pid 1.
+    fn reap(&self, program: Pid) -> Result<(), Failure> {
+        let mut ended = BTreeMap::new();
+        while let Ok(Some((pid, status))) =
+            rustix::process::wait(WaitOptions::NOHANG | WaitOptions::UNTRACED)
+        {
+            if status.stopped() {
+                if pid == program {
+                    self.say(&FromInit::Suspended)?;
+                }
+            } else {
+                ended.insert(pid.as_raw_nonzero(), Exit::from(status));
+            }
+        }
+        if let Some(exit) = ended.get(&program.as_raw_nonzero()) {
+            self.say(&FromInit::Ended(Ended::from(*exit)))?;
+            process::exit_now(0);
+        }
+        Ok(())
+    }
+
+    fn say(&self, message: &FromInit) -> Result<(), Failure> {
+        self.channel.send(message, &[]).during(Stage::Confinement)
+    }
+
+    fn expect(&self, wanted: impl Fn(&ToInit) -> Option<()>) -> Result<(), Failure> {
+        let (message, _) = self.channel.receive().during(Stage::Confinement)?;
+        wanted(&message).ok_or_else(|| unexpected(&message))
+    }
+}
+
+fn unexpected(message: &ToInit) -> Failure {
+    Failure {
+        stage: Stage::Confinement,
+        error: format!("unexpected message {message:?}"),
+    }
+}
+
+fn listeners(sockets: SealedSockets) -> (Vec<Listener>, Vec<OwnedFd>) {
+    let SealedSockets {
+        tcp4,
+        tcp6,
+        dns_udp4,
+        dns_udp6,
+        dns_tcp4,
+        dns_tcp6,
+    } = sockets;
+    [
+        (Listener::Tcp, Some(tcp4)),
+        (Listener::Tcp, tcp6),
+        (Listener::DnsUdp, Some(dns_udp4)),
+        (Listener::DnsUdp, dns_udp6),
+        (Listener::DnsTcp, Some(dns_tcp4)),
+        (Listener::DnsTcp, dns_tcp6),
+    ]
+    .into_iter()
+    .filter_map(|(kind, socket)| socket.map(|socket| (kind, socket)))
+    .unzip()
+}
+
+mod libc_signal {
+    /// SIGCHLD, on every architecture that Wardian builds for.
+    pub(super) const CHLD: i32 = 17;
+}

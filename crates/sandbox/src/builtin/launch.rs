@@ -1,0 +1,441 @@
+//! Outside: the supervisor's half of a start, phase by phase.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use wardian_linux::SyscallError;
+use wardian_linux::mount::DetachedMount;
+use wardian_linux::process::{self, Child, Forked};
+use wardian_linux::userns;
+
+use super::init::Init;
+use super::probe::Check;
+use super::protocol::{Ended, FromInit, Stage, ToInit};
+use super::{Listener, ProcessLimits};
+use crate::channel::{Channel, ProtocolError};
+use crate::ids::{Identity, Privilege};
+use crate::image::{self, Cover, HostImage, IdentityFiles, ImageError, LayerDirectories};
+use crate::plan::FilesystemPlan;
+use crate::spec::SandboxSpec;
+use crate::state::SandboxDirectory;
+
+#[derive(Debug, Error)]
+pub enum LaunchError {
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Syscall(#[from] SyscallError),
+    #[error("{stage:?}: {error}")]
+    Inside { stage: Stage, error: String },
+    #[error("{path}: cannot be shown with the sandbox's own ids: {source}")]
+    IdMap { path: PathBuf, source: SyscallError },
+    #[error("{path}: {source}")]
+    Layers { path: PathBuf, source: io::Error },
+    #[error("pid 1 of the sandbox: {0}")]
+    Protocol(#[from] ProtocolError),
+    #[error("the sandbox does not hold: {}", describe(.0))]
+    Probe(Vec<Check>),
+}
+
+fn describe(broken: &[Check]) -> String {
+    let lines: Vec<_> = broken
+        .iter()
+        .filter_map(|check| Some(format!("{}: {}", check.name, check.broken.as_ref()?)))
+        .collect();
+    lines.join("; ")
+}
+
+/// A description, nothing done yet.
+#[derive(Debug)]
+pub struct Requested {
+    pub spec: SandboxSpec,
+    pub privilege: Privilege,
+    pub limits: ProcessLimits,
+    pub directory: SandboxDirectory,
+}
+
+impl Requested {
+    /// Makes the layers on disk and decides what is mounted where.
+    pub fn prepare(self) -> Result<Prepared, LaunchError> {
+        let image = HostImage::discover()?;
+        let layers = LayerDirectories::create(self.directory.layers(), &image, &self.spec)?;
+        let plan = image::plan(&image, &layers, &self.spec)?;
+        let identity = Identity::choose(
+            self.privilege,
+            self.spec.account,
+            &self.spec.user,
+            &self.spec.name,
+        );
+        Ok(Prepared {
+            requested: self,
+            image,
+            layers,
+            plan,
+            identity,
+        })
+    }
+}
+
+/// Layers exist; no process does.
+#[derive(Debug)]
+pub struct Prepared {
+    requested: Requested,
+    image: HostImage,
+    layers: LayerDirectories,
+    plan: FilesystemPlan,
+    identity: Identity,
+}
+
+impl Prepared {
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Forks pid 1 into its namespaces. To be called while this process has one thread and holds no
+    /// secret: pid 1 keeps a copy of its memory.
+    pub fn spawn(self) -> Result<Spawned, LaunchError> {
+        let (ours, theirs) = Channel::pair().map_err(ProtocolError::from)?;
+        let child = match process::clone_into(process::ALL_NAMESPACES)? {
+            Forked::Child => enter(theirs, self),
+            Forked::Parent(child) => child,
+        };
+        drop(theirs);
+        Ok(Spawned {
+            prepared: self,
+            launched: Launched {
+                init: KillOnDrop(child),
+                channel: ours,
+            },
+        })
+    }
+}
+
+/// In the child: lets go of everything of the supervisor's but the channel.
+fn enter(channel: Channel, prepared: Prepared) -> ! {
+    // Descriptor 3 is the channel, 0 to 2 are /dev/null: the supervisor's journal, lock and sockets
+    // must not exist in the sandbox.
+    let arranged = (|| -> Result<Channel, SyscallError> {
+        let null = rustix::fs::open(
+            "/dev/null",
+            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .map_err(|errno| SyscallError::new("open(\"/dev/null\")", errno))?;
+        for target in 0..3 {
+            process::dup_onto(null.as_fd(), target)?;
+        }
+        process::keep_only(channel.as_fd(), 3).map(Channel::from)
+    })();
+    match arranged {
+        Ok(channel) => Init {
+            channel,
+            spec: prepared.requested.spec,
+            plan: prepared.plan,
+            identity: prepared.identity,
+            limits: prepared.requested.limits,
+        }
+        .run(),
+        Err(error) => {
+            let message = FromInit::Failed {
+                stage: Stage::Confinement,
+                error: error.to_string(),
+            };
+            let _ = channel.send(&message, &[]);
+            process::exit_now(1)
+        }
+    }
+}
+
+/// Pid 1, while somebody holds on to it.
+#[derive(Debug)]
+pub struct Launched {
+    init: KillOnDrop,
+    channel: Channel,
+}
+
+/// Dropping the handle ends the sandbox: the kernel kills all of it with pid 1.
+#[derive(Debug)]
+struct KillOnDrop(Child);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Launched {
+    fn receive(&self) -> Result<(FromInit, Vec<OwnedFd>), LaunchError> {
+        match self.channel.receive()? {
+            (FromInit::Failed { stage, error }, _) => Err(LaunchError::Inside { stage, error }),
+            other => Ok(other),
+        }
+    }
+
+    fn unexpected<T>(&self, message: &FromInit) -> Result<T, LaunchError> {
+        Err(ProtocolError::Unexpected(format!("{message:?}")).into())
+    }
+}
+
+/// Pid 1 exists and builds the seal; its ids are not mapped yet.
+#[derive(Debug)]
+pub struct Spawned {
+    prepared: Prepared,
+    launched: Launched,
+}
+
+impl Spawned {
+    /// Pid 1 in the host's numbering, to put it under limits.
+    pub fn pid(&self) -> rustix::process::Pid {
+        self.launched.init.0.pid()
+    }
+
+    /// Maps ids, fills the layers (`certificate` is the sandbox's CA in PEM) and waits for the seal.
+    pub fn seal(self, certificate: &str) -> Result<Sealed, LaunchError> {
+        let identity = &self.prepared.identity;
+        userns::write_maps(self.pid(), &identity.maps, identity.writer)?;
+        self.fill_layers(certificate)?;
+        if self.prepared.requested.privilege == Privilege::Root {
+            self.send_mapped_trees()?;
+        }
+        self.launched.channel.send(&ToInit::Assemble, &[])?;
+        let (message, descriptors) = self.launched.receive()?;
+        let FromInit::Sealed { listeners } = message else {
+            return self.launched.unexpected(&message);
+        };
+        if listeners.len() != descriptors.len() {
+            return Err(ProtocolError::Unexpected("listeners without sockets".to_owned()).into());
+        }
+        Ok(Sealed {
+            spec: self.prepared.requested.spec,
+            launched: self.launched,
+            listeners: listeners.into_iter().zip(descriptors).collect(),
+        })
+    }
+
+    fn fill_layers(&self, certificate: &str) -> Result<(), LaunchError> {
+        let Prepared {
+            requested,
+            image,
+            layers,
+            ..
+        } = &self.prepared;
+        let privilege = requested.privilege;
+        for name in image.directories() {
+            let lower = Path::new("/").join(name);
+            let upper = layers.upper(name);
+            let cover = Cover {
+                lower: &lower,
+                upper: &upper,
+            };
+            let filled = match (name, privilege) {
+                ("etc", _) => cover.hide_private().and_then(|()| {
+                    IdentityFiles {
+                        spec: &requested.spec,
+                    }
+                    .place(&cover)
+                }),
+                ("var", _) => cover.hide_most_of_var(),
+                // As root, the kernel's own checks do not hide them: the ids are mapped.
+                ("opt", Privilege::Root) => cover.hide_private(),
+                ("usr", Privilege::Root) => cover.hide_private_below("local"),
+                _ => Ok(()),
+            };
+            filled.map_err(|source| LaunchError::Layers {
+                path: lower.clone(),
+                source,
+            })?;
+        }
+        image::place_certificate(certificate, layers)
+            .map(drop)
+            .map_err(|source| LaunchError::Layers {
+                path: layers.root().to_owned(),
+                source,
+            })
+    }
+
+    fn send_mapped_trees(&self) -> Result<(), LaunchError> {
+        let namespace = userns::of_process(self.pid())?;
+        let trees = self.prepared.plan.trees();
+        for batch in trees.chunks(wardian_linux::fdpass::MAX_DESCRIPTORS) {
+            let mounts = batch
+                .iter()
+                .map(|tree| {
+                    let mount = DetachedMount::bind(&tree.path, tree.depth)?;
+                    mount
+                        .map_ids(namespace.as_fd(), tree.depth)
+                        .map_err(|source| LaunchError::IdMap {
+                            path: tree.path.clone(),
+                            source,
+                        })?;
+                    Ok(mount)
+                })
+                .collect::<Result<Vec<_>, LaunchError>>()?;
+            let descriptors: Vec<BorrowedFd<'_>> =
+                mounts.iter().map(DetachedMount::as_fd).collect();
+            self.launched.channel.send(&ToInit::Trees, &descriptors)?;
+        }
+        Ok(())
+    }
+}
+
+/// The network is sealed and the door's sockets are outside.
+#[derive(Debug)]
+pub struct Sealed {
+    spec: SandboxSpec,
+    launched: Launched,
+    listeners: Vec<(Listener, OwnedFd)>,
+}
+
+impl Sealed {
+    /// The sockets, to be served before [`guard`](Self::guard): the probes need answers.
+    pub fn take_listeners(&mut self) -> Vec<(Listener, OwnedFd)> {
+        std::mem::take(&mut self.listeners)
+    }
+
+    /// Waits for the file system and has pid 1 prove the promises from inside.
+    pub fn guard(self) -> Result<Guarded, LaunchError> {
+        let (message, mut descriptors) = self.launched.receive()?;
+        let FromInit::Assembled = message else {
+            return self.launched.unexpected(&message);
+        };
+        let terminal = descriptors.pop();
+        self.launched.channel.send(&ToInit::Probe, &[])?;
+        let (message, _) = self.launched.receive()?;
+        let FromInit::Probed(checks) = message else {
+            return self.launched.unexpected(&message);
+        };
+        if checks.iter().any(|check| check.broken.is_some()) {
+            return Err(LaunchError::Probe(checks));
+        }
+        Ok(Guarded {
+            spec: self.spec,
+            launched: self.launched,
+            terminal,
+            checks,
+        })
+    }
+}
+
+/// Everything stands and was proven; the program may start.
+#[derive(Debug)]
+pub struct Guarded {
+    spec: SandboxSpec,
+    launched: Launched,
+    terminal: Option<OwnedFd>,
+    checks: Vec<Check>,
+}
+
+/// The program's standard streams.
+#[derive(Debug)]
+pub enum Streams {
+    /// The terminal that the spec asked for.
+    Terminal,
+    /// stdin, stdout, stderr.
+    Three([OwnedFd; 3]),
+}
+
+impl Guarded {
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    /// The master side of the program's terminal, if the spec asked for one.
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.terminal.take()
+    }
+
+    /// Starts the program; an error of [`Stage::Exec`] means that it could not be executed.
+    pub fn start(self, streams: Streams) -> Result<Running, LaunchError> {
+        let three = match streams {
+            Streams::Terminal => None,
+            Streams::Three(three) => Some(three),
+        };
+        let descriptors: Vec<_> = three.iter().flatten().map(AsFd::as_fd).collect();
+        self.launched.channel.send(&ToInit::Start, &descriptors)?;
+        let (message, _) = self.launched.receive()?;
+        let FromInit::Started { pid } = message else {
+            return self.launched.unexpected(&message);
+        };
+        Ok(Running {
+            spec: self.spec,
+            launched: self.launched,
+            pid,
+        })
+    }
+}
+
+/// The program runs.
+#[derive(Debug)]
+pub struct Running {
+    spec: SandboxSpec,
+    launched: Launched,
+    pid: u32,
+}
+
+/// What happens to a running program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    /// Stopped by job control.
+    Suspended,
+    Ended(Ended),
+    /// Pid 1 went without a word: killed from outside, or out of memory.
+    Lost,
+}
+
+impl Running {
+    pub fn spec(&self) -> &SandboxSpec {
+        &self.spec
+    }
+
+    /// The program's id in the sandbox's own pid namespace.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Another handle by which signals can be sent while somebody waits.
+    pub fn signaller(&self) -> io::Result<Signaller> {
+        self.launched.channel.try_clone().map(Signaller)
+    }
+
+    /// The means to end the sandbox at once, from anywhere.
+    pub fn killer(&self) -> io::Result<Killer> {
+        let pidfd = self.launched.init.0.pidfd().try_clone_to_owned()?;
+        Ok(Killer(pidfd))
+    }
+
+    /// Blocks until something happens.
+    pub fn next(&self) -> Happening {
+        loop {
+            match self.launched.channel.receive() {
+                Ok((FromInit::Suspended, _)) => return Happening::Suspended,
+                Ok((FromInit::Ended(ended), _)) => return Happening::Ended(ended),
+                Ok(_) => {}
+                Err(_) => return Happening::Lost,
+            }
+        }
+    }
+}
+
+/// Sends signals to the program.
+#[derive(Debug)]
+pub struct Signaller(Channel);
+
+impl Signaller {
+    pub fn send(&self, signal: i32) -> Result<(), ProtocolError> {
+        self.0.send(&ToInit::Signal(signal), &[])
+    }
+}
+
+/// Kills pid 1, and with it all of the sandbox.
+#[derive(Debug)]
+pub struct Killer(OwnedFd);
+
+impl Killer {
+    /// Does nothing if the sandbox is gone already.
+    pub fn kill(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.0, rustix::process::Signal::KILL);
+    }
+}

@@ -1,0 +1,82 @@
+//! What the supervisor and pid 1 inside say to each other. Both are Wardian's own code; what the
+//! program does cannot reach this socket.
+
+use serde::{Deserialize, Serialize};
+use wardian_linux::process::Exit;
+
+/// From the supervisor to pid 1.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToInit {
+    /// Descriptors: id-mapped trees of the plan, in order, as many as fit.
+    Trees,
+    /// All trees are there and the layers are filled: mount them.
+    Assemble,
+    /// Prove from inside that the seal holds.
+    Probe,
+    /// Start the program. Descriptors: stdin, stdout, stderr, unless it gets a terminal.
+    Start,
+    /// Send this signal to the program's process group.
+    Signal(i32),
+}
+
+/// From pid 1 to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromInit {
+    /// The network is sealed. Descriptors: the listeners, in the order of
+    /// [`Listener`](super::Listener).
+    Sealed {
+        listeners: Vec<super::Listener>,
+    },
+    /// The file system stands. Descriptor: the master side of the terminal, if there is one.
+    Assembled,
+    Probed(Vec<super::probe::Check>),
+    /// The program runs under this id of the sandbox's own pid namespace.
+    Started {
+        pid: u32,
+    },
+    /// The program was stopped by job control.
+    Suspended,
+    Ended(Ended),
+    Failed {
+        stage: Stage,
+        error: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ended {
+    Code(i32),
+    Signal(i32),
+}
+
+impl From<Exit> for Ended {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Code(code) => Ended::Code(code),
+            Exit::Signal(signal) => Ended::Signal(signal),
+        }
+    }
+}
+
+impl Ended {
+    /// What a shell would report: 128+n for a signal.
+    pub fn shell_code(self) -> i32 {
+        match self {
+            Ended::Code(code) => code,
+            Ended::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Where a start failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    Seal,
+    Identity,
+    Filesystem,
+    Terminal,
+    Probe,
+    Confinement,
+    /// The program itself could not be executed; the errno is what execve(2) said.
+    Exec(i32),
+}

@@ -1,0 +1,134 @@
+//! The sandbox's file system as data: decided before anything is mounted, shown by `--dry-run`,
+//! carried out by [`crate::builtin`].
+
+use std::path::{Path, PathBuf};
+
+use wardian_linux::mount::Depth;
+
+/// What to mount where, parents before children.
+#[derive(Debug, Default)]
+pub struct FilesystemPlan {
+    trees: Vec<Tree>,
+    entries: Vec<Entry>,
+}
+
+/// A file or directory of the host that the sandbox gets to see in some form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    pub path: PathBuf,
+    pub depth: Depth,
+    pub role: TreeRole,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TreeRole {
+    /// Holds layers of overlays, or directories to bind.
+    Layers,
+    /// Is bound as it is.
+    Whole,
+}
+
+/// Index of a tree in its plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeId(usize);
+
+/// A place below a tree. The path is relative, of plain components, and Wardian's own choice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub tree: TreeId,
+    pub path: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Absolute path inside.
+    pub target: PathBuf,
+    pub content: Content,
+}
+
+#[derive(Debug, Clone)]
+pub enum Content {
+    Directory {
+        mode: u32,
+    },
+    Symlink {
+        to: PathBuf,
+    },
+    /// Copy-on-write: writes go to `upper`. Lower layers from the top down.
+    Overlay {
+        lowers: Vec<Place>,
+        upper: Place,
+        work: Place,
+    },
+    Bind {
+        source: Place,
+        access: Access,
+        depth: Depth,
+    },
+    /// An empty file system in memory. `size` in bytes; `None` is the kernel's default, half of the memory.
+    Memory {
+        size: Option<u64>,
+        mode: u32,
+    },
+    /// `/proc` of the sandbox's own pid namespace, with the host's knobs masked or read-only.
+    Proc,
+    /// The harmless device files, pseudo-terminals and shared memory.
+    Devices,
+    /// The few files of `/sys` that runtimes read to count processors.
+    Sys,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    ReadOnly,
+    ReadWrite,
+}
+
+impl TreeId {
+    pub fn index(self) -> usize {
+        self.0
+    }
+
+    pub fn join(self, path: impl Into<PathBuf>) -> Place {
+        Place {
+            tree: self,
+            path: path.into(),
+        }
+    }
+}
+
+impl FilesystemPlan {
+    pub fn trees(&self) -> &[Tree] {
+        &self.trees
+    }
+
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub fn tree(&mut self, path: impl Into<PathBuf>, depth: Depth, role: TreeRole) -> TreeId {
+        self.trees.push(Tree {
+            path: path.into(),
+            depth,
+            role,
+        });
+        TreeId(self.trees.len() - 1)
+    }
+
+    pub fn add(&mut self, target: impl Into<PathBuf>, content: Content) {
+        self.entries.push(Entry {
+            target: target.into(),
+            content,
+        });
+    }
+
+    /// Where `place` lies on the host.
+    pub fn on_host(&self, place: &Place) -> PathBuf {
+        let root = &self.trees[place.tree.0].path;
+        if place.path == Path::new("") {
+            root.clone()
+        } else {
+            root.join(&place.path)
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Where sandboxes live on disk: one directory each, alive while its lock is held.
+//!
+//! ```text
+//! <data>/wardian/sandboxes/<name>/
+//!     lock             held (flock) by the CLI and the supervisor while the sandbox lives
+//!     record.json      what it is, for `ls`, `gc` and whoever cleans up after a crash
+//!     journal.jsonl    the record of what it did
+//!     supervisor.log   what the supervisor said last
+//!     layers/          upper layers and the private home, while it lives or keeps work
+//! ```
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use thiserror::Error;
+
+use crate::name::SandboxName;
+use crate::record::SandboxRecord;
+
+/// The directory of all of one user's sandboxes.
+#[derive(Debug, Clone)]
+pub struct StateRoot(PathBuf);
+
+/// One sandbox's directory.
+#[derive(Debug, Clone)]
+pub struct SandboxDirectory {
+    name: SandboxName,
+    path: PathBuf,
+}
+
+/// Proof that this process, or one it passed the descriptor to, keeps the sandbox alive.
+#[derive(Debug)]
+pub struct Lock(OwnedFd);
+
+#[derive(Debug, Error)]
+pub enum StateError {
+    #[error("neither XDG_DATA_HOME nor a home directory is set to an absolute path")]
+    NoHome,
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{path} belongs to another user (uid {owner}) or can be written by others")]
+    Untrusted { path: PathBuf, owner: u32 },
+    #[error("a sandbox named {0} exists already")]
+    Exists(SandboxName),
+    #[error("sandbox {0} is running")]
+    Running(SandboxName),
+    #[error("no sandbox is named {name}")]
+    Unknown { name: String, nearest: Vec<String> },
+    #[error("{path}: {source}")]
+    Record {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StateError + '_ {
+    move |source| StateError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+impl StateRoot {
+    /// `$XDG_DATA_HOME/wardian/sandboxes`, or below `~/.local/share`. Nothing in the working
+    /// directory has a say in it.
+    pub fn discover(home: &Path) -> Result<Self, StateError> {
+        let data = std::env::var_os("XDG_DATA_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+            .or_else(|| home.is_absolute().then(|| home.join(".local/share")))
+            .ok_or(StateError::NoHome)?;
+        Ok(Self(data.join("wardian/sandboxes")))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes a new sandbox's directory and takes its lock.
+    pub fn create(&self, name: &SandboxName) -> Result<(SandboxDirectory, Lock), StateError> {
+        make_private_directories(&self.0)?;
+        let path = self.0.join(name.as_str());
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(StateError::Exists(name.clone()));
+            }
+            Err(error) => return Err(io_error(&path)(error)),
+        }
+        let directory = SandboxDirectory {
+            name: name.clone(),
+            path,
+        };
+        let lock = directory.try_lock()?;
+        Ok((directory, lock.ok_or(StateError::Running(name.clone()))?))
+    }
+
+    /// A sandbox by name; the error lists names that are close.
+    pub fn find(&self, name: &str) -> Result<SandboxDirectory, StateError> {
+        let all = self.sandboxes()?;
+        if let Some(found) = all.iter().find(|directory| directory.name.as_str() == name) {
+            return Ok(found.clone());
+        }
+        let nearest = all
+            .iter()
+            .map(|directory| directory.name.as_str())
+            .filter(|candidate| candidate.starts_with(name) || edit_distance(candidate, name) <= 3)
+            .map(str::to_owned)
+            .collect();
+        Err(StateError::Unknown {
+            name: name.to_owned(),
+            nearest,
+        })
+    }
+
+    /// All sandboxes, by name.
+    pub fn sandboxes(&self) -> Result<Vec<SandboxDirectory>, StateError> {
+        let entries = match fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(io_error(&self.0)(error)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(io_error(&self.0))?;
+            let name = entry.file_name().into_string().ok();
+            if let Some(name) = name.and_then(|name| SandboxName::parse(&name).ok()) {
+                found.push(SandboxDirectory {
+                    path: self.0.join(name.as_str()),
+                    name,
+                });
+            }
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+}
+
+impl SandboxDirectory {
+    /// The directory that a supervisor was told to serve.
+    pub fn at(path: PathBuf, name: SandboxName) -> Self {
+        Self { name, path }
+    }
+
+    pub fn name(&self) -> &SandboxName {
+        &self.name
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal.jsonl")
+    }
+
+    pub fn layers(&self) -> PathBuf {
+        self.path.join("layers")
+    }
+
+    /// The upper layer of an overlaid workspace: what the program changed.
+    pub fn workspace_upper(&self) -> PathBuf {
+        self.layers().join("workspace/upper")
+    }
+
+    /// Where the supervisor's own words go. Fails if the file exists as anything but a plain file.
+    pub fn open_log(&self) -> Result<File, StateError> {
+        let path = self.path.join("supervisor.log");
+        open_private(&path)
+            .append(true)
+            .open(&path)
+            .map_err(io_error(&path))
+    }
+
+    /// Takes the lock, or `None` if the sandbox is alive.
+    pub fn try_lock(&self) -> Result<Option<Lock>, StateError> {
+        let path = self.path.join("lock");
+        let file = open_private(&path)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(io_error(&path))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Lock(file.into()))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(io_error(&path)(errno.into())),
+        }
+    }
+
+    /// Writes the record, replacing the last one whole.
+    pub fn write_record(&self, record: &SandboxRecord) -> Result<(), StateError> {
+        let path = self.path.join("record.json");
+        let new = self.path.join("record.json.new");
+        let text = serde_json::to_vec_pretty(record).map_err(|source| StateError::Record {
+            path: path.clone(),
+            source,
+        })?;
+        let mut file = open_private(&new)
+            .write(true)
+            .truncate(true)
+            .open(&new)
+            .map_err(io_error(&new))?;
+        io::Write::write_all(&mut file, &text).map_err(io_error(&new))?;
+        fs::rename(&new, &path).map_err(io_error(&path))
+    }
+
+    /// `None` if the sandbox died before it had one.
+    pub fn read_record(&self) -> Result<Option<SandboxRecord>, StateError> {
+        let path = self.path.join("record.json");
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error(&path)(error)),
+        };
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|source| StateError::Record { path, source })
+    }
+}
+
+impl Lock {
+    /// The lock belongs to the open file: whoever inherits this descriptor holds it too.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<OwnedFd> for Lock {
+    /// `fd` was received from the process that took the lock.
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+fn open_private(_path: &Path) -> fs::OpenOptions {
+    let mut options = File::options();
+    options
+        .create(true)
+        .mode(0o600)
+        .custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC).bits() as i32);
+    options
+}
+
+/// Makes the missing directories with mode 0700, and refuses a last one that others could write.
+fn make_private_directories(path: &Path) -> Result<(), StateError> {
+    use std::os::unix::fs::MetadataExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(io_error(path))?;
+    let metadata = fs::symlink_metadata(path).map_err(io_error(path))?;
+    let own = metadata.uid() == rustix::process::geteuid().as_raw();
+    if own && metadata.is_dir() && metadata.mode() & 0o022 == 0 {
+        Ok(())
+    } else {
+        Err(StateError::Untrusted {
+            path: path.to_owned(),
+            owner: metadata.uid(),
+        })
+    }
+}
+
+/// Levenshtein distance in bytes.
+fn edit_distance(left: &str, right: &str) -> usize {
+    let right = right.as_bytes();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in right.iter().enumerate() {
+            let substituted = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, StateRoot) {
+        let home = tempfile::tempdir().unwrap();
+        let root = StateRoot(home.path().join("wardian/sandboxes"));
+        (home, root)
+    }
+
+    fn name(text: &str) -> SandboxName {
+        SandboxName::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_taken_once_and_alive_while_locked() {
+        let (_home, root) = root();
+        let (directory, lock) = root.create(&name("one")).unwrap();
+        assert!(matches!(
+            root.create(&name("one")),
+            Err(StateError::Exists(_))
+        ));
+        assert!(directory.try_lock().unwrap().is_none());
+        drop(lock);
+        assert!(directory.try_lock().unwrap().is_some());
+    }
+
+    #[test]
+    fn unknown_names_suggest_close_ones() {
+        let (_home, root) = root();
+        let _held = root.create(&name("claude-1")).unwrap();
+        let Err(StateError::Unknown { nearest, .. }) = root.find("claud-1") else {
+            panic!("found");
+        };
+        assert_eq!(nearest, ["claude-1"]);
+    }
+
+    #[test]
+    fn a_planted_symlink_is_not_followed() {
+        let (home, root) = root();
+        let (directory, _lock) = root.create(&name("one")).unwrap();
+        let victim = home.path().join("victim");
+        fs::write(&victim, "untouched").unwrap();
+        std::os::unix::fs::symlink(&victim, directory.path().join("supervisor.log")).unwrap();
+        assert!(directory.open_log().is_err());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+    }
+
+    #[test]
+    fn a_root_that_others_can_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_home, root) = root();
+        drop(root.create(&name("one")).unwrap());
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(
+            root.create(&name("two")),
+            Err(StateError::Untrusted { .. })
+        ));
+    }
+}

@@ -1,0 +1,118 @@
+//! What a client (the CLI) and a sandbox's supervisor say to each other.
+//!
+//! ```text
+//! client ── Start (lock, streams) ──▶ supervisor      before it forks pid 1: holds no secret
+//!        ── Secrets ────────────────▶                 after
+//!        ◀── Noted / Ready (terminal) / Started ──
+//!        ── Signal ─────────────────▶
+//!        ◀── Suspended / Ended / Failed ──
+//! ```
+//!
+//! A client that goes away takes an ephemeral sandbox with it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use wardian_policy::PolicySources;
+use wardian_sandbox::SandboxSpec;
+use wardian_sandbox::builtin::Ended;
+
+/// From the client.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToSupervisor {
+    /// Descriptors: the sandbox's lock, then either the caller's terminal (to restore its mode, should
+    /// the client die) or stdin, stdout and stderr for the program.
+    Start(Box<Start>),
+    Secrets(Vec<Secret>),
+    /// Send this signal to the program.
+    Signal(i32),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Start {
+    /// The sandbox's own directory, made and locked by the client.
+    pub directory: PathBuf,
+    pub spec: SandboxSpec,
+    pub policy: PolicySources,
+}
+
+/// A credential's value on its way into the supervisor. `Debug` shows the name only.
+#[derive(Serialize, Deserialize)]
+pub struct Secret {
+    pub name: String,
+    pub placeholder: String,
+    pub value: String,
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secret")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.value);
+    }
+}
+
+/// From the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromSupervisor {
+    /// Something the person should know before the program starts.
+    Noted(Note),
+    /// The sandbox stands. Descriptor: the master side of its terminal, if one was asked for.
+    Ready,
+    Started,
+    Suspended,
+    Ended(End),
+    Failed(Failure),
+}
+
+/// A limit that this host does not enforce, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    pub feature: String,
+    pub why: String,
+}
+
+/// How a sandbox ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    pub how: How,
+    /// Upper layers that hold work.
+    pub kept: Vec<PathBuf>,
+    pub milliseconds: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum How {
+    Program(Ended),
+    /// The policy's wall time was up.
+    TimeLimit,
+    /// The policy's disk limit was exceeded.
+    DiskLimit,
+    /// Pid 1 was killed, or the supervisor could not go on.
+    Lost(String),
+}
+
+/// A start that did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub kind: FailureKind,
+    pub error: String,
+    pub hints: Vec<String>,
+}
+
+/// What the exit status of the CLI tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureKind {
+    /// The sandbox could not be made, or a promise could not be kept: 125.
+    Sandbox,
+    /// The program was found but cannot be executed: 126.
+    NotExecutable,
+    /// The program was not found inside: 127.
+    NotFound,
+}

@@ -1,0 +1,227 @@
+//! The two things written down about a sandbox: its journal, and the record that `ls` and a later
+//! clean-up read.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use wardian_events::{
+    Command, CommandExited, CommandStarted, Event, Exit, Journal, Kept, LimitReached, PolicyInForce,
+    PrivilegeMode, SandboxStarted, SandboxStopped, StopCause, SystemClock, Tally,
+};
+use wardian_policy::Policy;
+use wardian_sandbox::SandboxSpec;
+use wardian_sandbox::builtin::{Ended, Running};
+use wardian_sandbox::ids::Privilege;
+use wardian_sandbox::record::SandboxRecord;
+use wardian_sandbox::state::SandboxDirectory;
+
+use crate::failure::Failed;
+use crate::limits::Placed;
+use crate::protocol::{End, How};
+use crate::sweep::{self, unix_time};
+
+/// The program is the first command of its sandbox.
+const PROGRAM: Command = Command(1);
+
+/// Writes both, in step.
+#[derive(Debug)]
+pub struct Recorder {
+    directory: SandboxDirectory,
+    record: SandboxRecord,
+    journal: Journal,
+    spec: SandboxSpec,
+    begun: Instant,
+}
+
+impl Recorder {
+    pub fn begin(
+        directory: &SandboxDirectory,
+        spec: &SandboxSpec,
+        privilege: Privilege,
+    ) -> Result<Self, Failed> {
+        let record = SandboxRecord {
+            command: shown(spec),
+            workspace: spec.workspace.clone(),
+            privilege,
+            created: unix_time(),
+            supervisor: std::process::id(),
+            cgroups: Vec::new(),
+            ended: None,
+        };
+        directory.write_record(&record).map_err(Failed::sandbox)?;
+        let journal = Journal::create(&directory.journal(), spec.name.as_str(), SystemClock)
+            .map_err(|error| Failed::sandbox(format!("{error}: {}", source(&error))))?;
+        Ok(Self {
+            directory: directory.clone(),
+            record,
+            journal,
+            spec: spec.clone(),
+            begun: Instant::now(),
+        })
+    }
+
+    pub fn directory(&self) -> &SandboxDirectory {
+        &self.directory
+    }
+
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Nothing happens that is not written down first.
+    pub fn append(&self, event: &Event) -> Result<(), Failed> {
+        self.journal
+            .append(event)
+            .map(drop)
+            .map_err(|error| Failed::sandbox(format!("{error}: {}", source(&error))))
+    }
+
+    /// Notes where the cgroups are, so that somebody else can remove them.
+    pub fn cgroups(&mut self, paths: Vec<PathBuf>) -> Result<(), Failed> {
+        self.record.cgroups = paths;
+        self.directory
+            .write_record(&self.record)
+            .map_err(Failed::sandbox)
+    }
+
+    pub fn started(&self, policy: &Policy, placed: &Placed) -> Result<(), Failed> {
+        let spec = &self.spec;
+        self.append(&Event::SandboxStarted(SandboxStarted {
+            name: spec.name.to_string(),
+            command: self.record.command.clone(),
+            workspace: spec.workspace.path.display().to_string(),
+            uid: spec.user.uid,
+            mode: match self.record.privilege {
+                Privilege::Root => PrivilegeMode::Root,
+                Privilege::Rootless => PrivilegeMode::Rootless,
+            },
+            wardian: env!("CARGO_PKG_VERSION").to_owned(),
+            enforced: placed.enforced(),
+        }))?;
+        let rules = policy.rule_count() as u64;
+        self.append(&Event::PolicyInForce(PolicyInForce::new(
+            policy.canonical_json(),
+            rules,
+        )))?;
+        for missing in placed.not_enforced() {
+            self.append(&Event::LimitNotEnforced(missing))?;
+        }
+        Ok(())
+    }
+
+    pub fn command_started(&self, running: &Running) -> Result<(), Failed> {
+        self.append(&Event::CommandStarted(CommandStarted {
+            command: PROGRAM,
+            argv: self.record.command.clone(),
+            pid: running.pid(),
+        }))
+    }
+
+    pub fn command_exited(&self, ended: Ended) -> Result<(), Failed> {
+        self.append(&Event::CommandExited(CommandExited {
+            command: PROGRAM,
+            exit: exit(ended),
+            milliseconds: self.milliseconds(),
+        }))
+    }
+
+    pub fn limit_reached(&self, reached: LimitReached) {
+        // The sandbox is over: there is nothing left to refuse.
+        let _ = self.journal.append(&Event::LimitReached(reached));
+    }
+
+    /// Keeps what would be missed, removes the rest, and closes the journal.
+    pub fn settle(self, how: How) -> Result<End, Failed> {
+        let status = match &how {
+            How::Program(ended) => Some(ended.shell_code()),
+            _ => None,
+        };
+        let record = sweep::settle(&self.directory, self.record.clone(), status)
+            .map_err(Failed::sandbox)?;
+        let kept = record.ended.map(|ended| ended.kept).unwrap_or_default();
+        self.stopped(&how, &kept)?;
+        Ok(End {
+            kept,
+            milliseconds: self.milliseconds(),
+            how,
+        })
+    }
+
+    /// As [`settle`](Self::settle), when the program never ran. Errors have nobody left to hear them:
+    /// what could not be cleaned up is found by the next sweep.
+    pub fn settle_failed_start(self, failed: &Failed) {
+        let _ = self.journal.append(&Event::SandboxStopped(SandboxStopped {
+            cause: StopCause::StartFailed,
+            exit: None,
+            milliseconds: self.milliseconds(),
+            allowed: 0,
+            denied: 0,
+            kept: Vec::new(),
+        }));
+        if let Err(error) = sweep::settle(&self.directory, self.record, None) {
+            eprintln!("after {}: {error}", failed.error);
+        }
+    }
+
+    fn stopped(&self, how: &How, kept: &[PathBuf]) -> Result<(), Failed> {
+        let tally = self.tally();
+        self.append(&Event::SandboxStopped(SandboxStopped {
+            cause: match how {
+                How::Program(_) => StopCause::Exited,
+                How::TimeLimit | How::DiskLimit => StopCause::Limit,
+                How::Lost(_) => StopCause::Failed,
+            },
+            exit: match how {
+                How::Program(ended) => Some(exit(*ended)),
+                _ => None,
+            },
+            milliseconds: self.milliseconds(),
+            allowed: tally.allowed,
+            denied: tally.denied,
+            kept: kept
+                .iter()
+                .map(|path| Kept {
+                    what: "workspace changes".to_owned(),
+                    path: path.display().to_string(),
+                })
+                .collect(),
+        }))
+    }
+
+    /// Counts from the program's start on: the probes before it are refused on purpose.
+    fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        let Ok(records) = wardian_events::read(&self.directory.journal()) else {
+            return tally;
+        };
+        let events = records.map_while(Result::ok).map(|entry| entry.record.event);
+        for event in events.skip_while(|event| !matches!(event, Event::CommandStarted(_))) {
+            tally.add(&event);
+        }
+        tally
+    }
+
+    fn milliseconds(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+fn shown(spec: &SandboxSpec) -> Vec<String> {
+    spec.arguments
+        .iter()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect()
+}
+
+fn exit(ended: Ended) -> Exit {
+    match ended {
+        Ended::Code(code) => Exit::Status(code),
+        Ended::Signal(signal) => Exit::Signal(signal),
+    }
+}
+
+fn source(error: &dyn std::error::Error) -> String {
+    error
+        .source()
+        .map_or_else(|| "no further cause".to_owned(), ToString::to_string)
+}

@@ -1,0 +1,184 @@
+//! A supervisor's life: one sandbox from its client's request to its end.
+
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use wardian_events::{Event, Journal, SelfProbe, SystemClock};
+use wardian_policy::{Limits, Policy};
+use wardian_sandbox::SandboxSpec;
+use wardian_sandbox::builtin::{Guarded, Happening, Requested, Running, Sealed, Spawned, Streams};
+use wardian_sandbox::channel::Channel;
+use wardian_sandbox::ids::Privilege;
+use wardian_sandbox::state::{Lock, SandboxDirectory};
+
+use crate::client::ClientStreams;
+use crate::door::DoorThread;
+use crate::failure::Failed;
+use crate::limits::{self, LimitWatch};
+use crate::protocol::{FromSupervisor, How, Secret, Start, ToSupervisor};
+use crate::record::Recorder;
+use crate::ending::Ending;
+
+/// Serves the sandbox that the client at the other end of `socket` asks for, and returns when it is
+/// over and cleaned up after. The client hears about everything that goes wrong.
+pub fn serve(socket: OwnedFd) {
+    // A Ctrl-C at the client's terminal is for the client to pass on. Fails only for a session
+    // leader, which is what we want to be.
+    let _ = rustix::process::setsid();
+    let channel = Channel::from(socket);
+    if let Err(failed) = Request::receive(&channel).and_then(|request| request.run(&channel)) {
+        eprintln!("{}", failed.error);
+        // Without a client nobody waits for this.
+        let _ = channel.send(&FromSupervisor::Failed(failed.into()), &[]);
+    }
+}
+
+/// What the client asked for, and what it handed over.
+struct Request {
+    start: Start,
+    policy: Policy,
+    directory: SandboxDirectory,
+    streams: ClientStreams,
+    /// Held until this process ends: it is what makes the sandbox alive.
+    _lock: Lock,
+}
+
+impl Request {
+    fn receive(channel: &Channel) -> Result<Self, Failed> {
+        let (message, mut descriptors) = channel.receive()?;
+        let ToSupervisor::Start(start) = message else {
+            return Err(Failed::protocol("the first message must be a start"));
+        };
+        let start = *start;
+        if descriptors.is_empty() {
+            return Err(Failed::protocol("a start comes with the sandbox's lock"));
+        }
+        let lock = Lock::from(descriptors.remove(0));
+        let streams = ClientStreams::new(descriptors, start.spec.terminal)?;
+        let policy = Policy::build(&start.policy).map_err(Failed::sandbox)?;
+        let directory = SandboxDirectory::at(start.directory.clone(), start.spec.name.clone());
+        Ok(Self {
+            start,
+            policy,
+            directory,
+            streams,
+            _lock: lock,
+        })
+    }
+
+    fn run(self, channel: &Channel) -> Result<(), Failed> {
+        let spec = self.start.spec;
+        let privilege = Privilege::of_this_process();
+        let mut life = Life {
+            recorder: Recorder::begin(&self.directory, &spec, privilege)?,
+            channel,
+            policy: self.policy,
+            privilege,
+        };
+        match life.live(spec, self.streams) {
+            Ok(how) => {
+                let end = life.recorder.settle(how)?;
+                Ok(channel.send(&FromSupervisor::Ended(end), &[])?)
+            }
+            Err(failed) => {
+                life.recorder.settle_failed_start(&failed);
+                Err(failed)
+            }
+        }
+    }
+}
+
+/// What lasts as long as the sandbox.
+struct Life<'a> {
+    recorder: Recorder,
+    channel: &'a Channel,
+    policy: Policy,
+    privilege: Privilege,
+}
+
+impl Life<'_> {
+    /// From nothing to the program's end. Returning takes down whatever was up.
+    fn live(&mut self, spec: SandboxSpec, streams: ClientStreams) -> Result<How, Failed> {
+        let limits = self.policy.limits().clone();
+        let placed = limits::place(&spec.name, &limits, self.privilege)?;
+        self.recorder.cgroups(placed.paths())?;
+        self.recorder.started(&self.policy, &placed)?;
+        for note in placed.notes() {
+            self.channel.send(&FromSupervisor::Noted(note), &[])?;
+        }
+        let requested = Requested {
+            limits: limits::of_processes(&limits),
+            privilege: self.privilege,
+            directory: self.recorder.directory().clone(),
+            spec,
+        };
+        // Forks: until here this process has one thread and no secret.
+        let spawned = requested.prepare()?.spawn()?;
+        placed.add(spawned.pid())?;
+        let (message, _) = self.channel.receive()?;
+        let ToSupervisor::Secrets(secrets) = message else {
+            return Err(Failed::protocol("secrets must follow the start"));
+        };
+        let ending = Ending::default();
+        let (guarded, door) = self.guard(spawned, secrets, &ending)?;
+        let (streams, terminal) = streams.split();
+        let running = self.start(guarded, streams)?;
+        crate::client::listen(self.channel, &running, terminal, &ending)?;
+        let how = self.accompany(running, &limits, &ending)?;
+        door.stop();
+        self.recorder.limits_reached(&placed);
+        drop(placed);
+        Ok(how)
+    }
+
+    /// Opens the door, and has the sandbox prove from inside that it is the only one.
+    fn guard(
+        &self,
+        spawned: Spawned,
+        secrets: Vec<Secret>,
+        ending: &Ending,
+    ) -> Result<(Guarded, DoorThread), Failed> {
+        let door = DoorThread::build(&self.policy, self.recorder.journal(), secrets)?;
+        let mut sealed: Sealed = spawned.seal(door.certificate())?;
+        let door = door.open(sealed.take_listeners(), ending)?;
+        let guarded = sealed.guard()?;
+        let passed = guarded.checks().iter().map(|check| check.name.clone());
+        self.recorder.append(&Event::SelfProbe(SelfProbe {
+            passed: passed.collect(),
+            failed: Vec::new(),
+        }))?;
+        Ok((guarded, door))
+    }
+
+    fn start(&self, mut guarded: Guarded, streams: Streams) -> Result<Running, Failed> {
+        let terminal = guarded.take_terminal();
+        let descriptors: Vec<_> = terminal.iter().map(std::os::fd::AsFd::as_fd).collect();
+        self.channel.send(&FromSupervisor::Ready, &descriptors)?;
+        drop(terminal);
+        let running = guarded.start(streams)?;
+        self.recorder.command_started(&running)?;
+        self.channel.send(&FromSupervisor::Started, &[])?;
+        Ok(running)
+    }
+
+    /// Waits for the end, passing on signals, and enforcing the limits that no cgroup does.
+    fn accompany(
+        &self,
+        running: Running,
+        limits: &Limits,
+        ending: &Ending,
+    ) -> Result<How, Failed> {
+        ending.arm(running.killer()?);
+        LimitWatch::start(limits, self.recorder.directory(), ending)?;
+        loop {
+            match running.next() {
+                Happening::Suspended => self.channel.send(&FromSupervisor::Suspended, &[])?,
+                Happening::Ended(ended) => {
+                    self.recorder.command_exited(ended)?;
+                    return Ok(How::Program(ended));
+                }
+                Happening::Lost => return Ok(ending.why()),
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Cleaning up after sandboxes whose supervisor was killed.
+//!
+//! The kernel has taken their processes, mounts and namespaces already, all of which die with the
+//! supervisor. What is left is on disk, and in the cgroup hierarchies.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use thiserror::Error;
+use wardian_linux::SyscallError;
+use wardian_linux::cgroup;
+use wardian_sandbox::record::{Ended, SandboxRecord};
+use wardian_sandbox::remove::remove_tree;
+use wardian_sandbox::spec::WorkspaceMode;
+use wardian_sandbox::state::{Lock, SandboxDirectory, StateError, StateRoot};
+
+#[derive(Debug, Error)]
+pub enum SweepError {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Remove(#[from] SyscallError),
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// What was done about one dead sandbox.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Swept {
+    pub name: String,
+    /// Work that was found, and is kept.
+    pub kept: Vec<PathBuf>,
+}
+
+/// Cleans up after every sandbox that is dead and was not yet cleaned up.
+pub fn sweep(root: &StateRoot) -> Result<Vec<Swept>, SweepError> {
+    let mut swept = Vec::new();
+    for directory in root.sandboxes()? {
+        let record = directory.read_record()?;
+        if record.as_ref().is_some_and(|record| record.ended.is_some()) {
+            continue;
+        }
+        let Some(lock) = directory.try_lock()? else {
+            continue;
+        };
+        let name = directory.name().to_string();
+        match record {
+            Some(record) => {
+                let record = settle(&directory, record, None)?;
+                let kept = record.ended.map(|ended| ended.kept).unwrap_or_default();
+                swept.push(Swept { name, kept });
+            }
+            // Died before it was anything.
+            None => remove(&directory, lock)?,
+        }
+    }
+    Ok(swept)
+}
+
+/// Ends a sandbox on disk: keeps what would be missed, removes the rest, and says so in its record.
+pub fn settle(
+    directory: &SandboxDirectory,
+    mut record: SandboxRecord,
+    status: Option<i32>,
+) -> Result<SandboxRecord, SweepError> {
+    for path in &record.cgroups {
+        cgroup::remove_stale(path)?;
+    }
+    let mut kept = Vec::new();
+    let upper = directory.workspace_upper();
+    if record.workspace.mode == WorkspaceMode::Overlay && holds_something(&upper)? {
+        kept.push(upper);
+    }
+    remove_layers(directory, !kept.is_empty())?;
+    record.ended = Some(Ended {
+        at: unix_time(),
+        status,
+        kept,
+    });
+    directory.write_record(&record)?;
+    Ok(record)
+}
+
+fn remove_layers(directory: &SandboxDirectory, keep_workspace: bool) -> Result<(), SweepError> {
+    let layers = directory.layers();
+    if !keep_workspace {
+        return Ok(remove_tree(&layers)?);
+    }
+    let failed = |source| SweepError::Io {
+        path: layers.clone(),
+        source,
+    };
+    for entry in fs::read_dir(&layers).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name() != "workspace" {
+            remove_tree(&entry.path())?;
+        }
+    }
+    Ok(remove_tree(&layers.join("workspace/work"))?)
+}
+
+/// Removes a dead sandbox with all it holds, its work and its journal included.
+pub fn remove(directory: &SandboxDirectory, lock: Lock) -> Result<(), SweepError> {
+    if let Ok(Some(record)) = directory.read_record() {
+        for path in &record.cgroups {
+            cgroup::remove_stale(path)?;
+        }
+    }
+    remove_tree(directory.path())?;
+    drop(lock);
+    Ok(())
+}
+
+fn holds_something(upper: &std::path::Path) -> Result<bool, SweepError> {
+    match fs::read_dir(upper) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(SweepError::Io {
+            path: upper.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Seconds since 1970.
+pub fn unix_time() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
+}

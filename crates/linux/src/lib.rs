@@ -1,8 +1,10 @@
 //! What Wardian asks of the Linux kernel, and the only crate of the workspace with `unsafe` code.
 
 pub mod capabilities;
+pub mod cgroup;
 pub mod error;
 pub mod fdpass;
+pub mod landlock;
 pub mod mount;
 pub mod process;
 pub mod procfs;

@@ -1,0 +1,646 @@
+//! The requests of one HTTP/1.1 connection.
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+use wardian_events::ResponseOutcome;
+use wardian_policy::Upgrade;
+use zeroize::Zeroize;
+
+use super::relay::{self, Answered, Broken, Plan, Scratch};
+use super::write::{self, Handshake, Received};
+use super::{After, Ended};
+use crate::context::HttpConnection;
+use crate::dial::{AlpnOffer, DialError, Route};
+use crate::http::chunked::{ChunkError, Decoder, Piece};
+use crate::http::deadline::Deadline;
+use crate::http::field::Field;
+use crate::http::head::{self, BodyLength, HeadEnd, HeadError, Persistence, RequestHead};
+use crate::http::inject;
+use crate::http::judge::{self, Asked, Permitted};
+use crate::http::limits::{MAX_BODY, MAX_DISCARD, REST_AFTER, Timeouts};
+use crate::http::origin::{self, Origin};
+use crate::http::record::{self, Exchange, Line, Spoken};
+use crate::http::refusal::{About, Class, Refusal};
+use crate::http::stream::{BodyReader, Pace, Source};
+use crate::http::{ServeError, websocket};
+
+/// Where the connection stands, for whoever finds it out of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Head,
+    Exchange,
+    Tunnel,
+    Refusing,
+}
+
+#[derive(Debug)]
+pub(crate) struct Session<'a, R, W> {
+    connection: &'a HttpConnection,
+    timeouts: Timeouts,
+    client: Source<R>,
+    sink: W,
+    origin: Option<Origin>,
+    phase: Phase,
+    /// The head being served, apart from the buffer that goes on filling.
+    head: Vec<u8>,
+    fields: Vec<Field>,
+    scratch: Scratch,
+    exchange: Option<Exchange>,
+    pub(crate) requests: u64,
+}
+
+impl<'a, R, W> Session<'a, R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    pub(crate) fn new(
+        reader: R,
+        sink: W,
+        connection: &'a HttpConnection,
+        timeouts: Timeouts,
+    ) -> Self {
+        Self {
+            connection,
+            timeouts,
+            client: Source::new(reader),
+            sink,
+            origin: None,
+            phase: Phase::Waiting,
+            head: Vec::new(),
+            fields: Vec::new(),
+            scratch: Scratch::default(),
+            exchange: None,
+            requests: 0,
+        }
+    }
+
+    pub(crate) fn into_io(self) -> (R, W) {
+        (self.client.into_parts().0, self.sink)
+    }
+
+    pub(crate) async fn run(&mut self, deadline: &Deadline) -> Result<Ended, ServeError> {
+        loop {
+            let end = match self.read_head(deadline).await {
+                Ok(Some(end)) => end,
+                Ok(None) => return Ok(Ended::Done),
+                Err(error) => return self.malformed(&error).await,
+            };
+            match self.request(end, deadline).await? {
+                After::Next => {}
+                After::End(ended) => return Ok(ended),
+            }
+        }
+    }
+
+    /// Waits for one whole head; None if the program is done.
+    async fn read_head(&mut self, deadline: &Deadline) -> Result<Option<usize>, HeadError> {
+        self.phase = Phase::Waiting;
+        deadline.set(if self.requests == 0 {
+            self.timeouts.head
+        } else {
+            self.timeouts.keep_alive
+        });
+        let max = self.connection.shared.limits.max_head_bytes;
+        let mut finder = HeadEnd::default();
+        let mut may_skip = true;
+        loop {
+            let bytes = self.client.bytes();
+            // One empty line before a request is a relic that RFC 9112 section 2.2 asks servers to ignore.
+            if may_skip && bytes.starts_with(b"\r\n") {
+                self.client.take(2);
+                may_skip = false;
+                continue;
+            }
+            let half_a_line = may_skip && bytes == b"\r";
+            if !bytes.is_empty() && !half_a_line {
+                may_skip = false;
+                head::check_start(bytes)?;
+                match finder.find(bytes)? {
+                    Some(end) if end <= max => return Ok(Some(end)),
+                    None if bytes.len() < max => {}
+                    _ => return Err(HeadError::TooLarge),
+                }
+                if self.phase == Phase::Waiting {
+                    self.phase = Phase::Head;
+                    deadline.set(self.timeouts.head);
+                }
+            }
+            let read = if self.phase == Phase::Waiting {
+                self.wait().await
+            } else {
+                self.client.fill().await
+            };
+            if !matches!(read, Ok(1..)) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits for the first bytes of a request. Memory is given back if they do not come soon, and so is an origin
+    /// connection that its origin closes meanwhile.
+    async fn wait(&mut self) -> std::io::Result<usize> {
+        if let Ok(read) = timeout(REST_AFTER, self.client.fill()).await {
+            return read;
+        }
+        self.client.rest();
+        self.head = Vec::new();
+        self.fields = Vec::new();
+        self.scratch = Scratch::default();
+        if let Some(origin) = &mut self.origin {
+            origin.source.rest();
+            tokio::select! {
+                read = self.client.fill() => return read,
+                _ = origin.source.fill() => {}
+            }
+            self.origin = None;
+        }
+        self.client.fill().await
+    }
+
+    async fn request(&mut self, end: usize, deadline: &Deadline) -> Result<After, ServeError> {
+        self.requests += 1;
+        self.phase = Phase::Refusing;
+        deadline.set(self.timeouts.head);
+        self.head.clear();
+        self.head.extend_from_slice(&self.client.bytes()[..end]);
+        self.client.take(end);
+        let head = match head::parse(
+            &self.head,
+            self.connection.shared.limits.max_header_fields,
+            &mut self.fields,
+        ) {
+            Ok(head) => head,
+            Err(error) => return self.malformed(&error).await.map(After::End),
+        };
+        let method = head.method.text(&self.head);
+        let line = Line {
+            spoken: Spoken::Http1,
+            method,
+            target: head.target.text(&self.head),
+            upgrade: None,
+        };
+        if head.body == BodyLength::Chunked
+            && let Err(error) = check_arrived(self.client.bytes())
+        {
+            // What is malformed on sight is answered before anybody else hears of the request.
+            let refusal = Refusal::bad_body(&error);
+            record::refused(self.connection, line, &refusal)?;
+            return self.answer(&refusal, false, true).await.map(After::End);
+        }
+        let (upgrade, handshake) = match websocket::asked(&self.head, &head, &self.fields) {
+            Ok(websocket::Asked::Nothing) => (None, Handshake::No),
+            Ok(websocket::Asked::WebSocket) => (Some(Upgrade::WebSocket), Handshake::WebSocket),
+            Err(error) => {
+                let host = judge::host_text(self.connection);
+                let asked = Asked {
+                    spoken: Spoken::Http1,
+                    method,
+                    authority: None,
+                    host_field: None,
+                    target: line.target,
+                    upgrade: None,
+                };
+                let refusal = Refusal::upgrade(&error, judge::about(self.connection, asked, &host));
+                record::refused(self.connection, line, &refusal)?;
+                return self.answer(&refusal, false, true).await.map(After::End);
+            }
+        };
+        let asked = Asked {
+            spoken: Spoken::Http1,
+            method,
+            authority: head.host.map(|host| host.text(&self.head)),
+            host_field: None,
+            target: line.target,
+            upgrade,
+        };
+        let permitted = match judge::judge(self.connection, asked)? {
+            Ok(permitted) => permitted,
+            Err(refusal) if refusal.error == Class::BadRequest => {
+                return self.answer(&refusal, false, true).await.map(After::End);
+            }
+            Err(refusal) => return self.refuse(&refusal, &head, deadline).await,
+        };
+        let usable = match &mut self.origin {
+            Some(origin) => origin.is_usable(&permitted.policy).await,
+            None => false,
+        };
+        let mut route = None;
+        if !usable {
+            self.origin = None;
+            // The dialer has a limit of its own.
+            deadline.lift();
+            let located = origin::locate(self.connection, &permitted).await;
+            if let Err(error @ DialError::Denied(_)) = &located {
+                let refusal = judge::refuse_address(self.connection, asked, &permitted, error)?;
+                return self.refuse(&refusal, &head, deadline).await;
+            }
+            route = Some(located);
+        }
+        let line = asked.line(permitted.target.as_str());
+        self.exchange = Some(record::allowed(
+            self.connection,
+            line,
+            permitted.request.rule().to_string(),
+        )?);
+        self.phase = Phase::Exchange;
+        self.forward(&head, permitted, route, handshake, deadline)
+            .await
+    }
+
+    /// Forwards a permitted request, and passes the answer on.
+    async fn forward(
+        &mut self,
+        head: &RequestHead,
+        permitted: Permitted,
+        mut route: Option<Result<Route, DialError>>,
+        handshake: Handshake,
+        deadline: &Deadline,
+    ) -> Result<After, ServeError> {
+        let connection = self.connection;
+        let limits = &connection.shared.limits;
+        let host = judge::host_text(connection);
+        let is_head = head.method.of(&self.head) == b"HEAD";
+        loop {
+            let mut origin = match self.origin.take() {
+                Some(origin) => origin,
+                None => {
+                    deadline.lift();
+                    let located = match route.take() {
+                        Some(located) => located,
+                        None => origin::locate(connection, &permitted).await,
+                    };
+                    let opened = match located {
+                        Ok(route) => {
+                            origin::open(connection, &permitted, route, AlpnOffer::Http1).await
+                        }
+                        Err(error) => Err(error),
+                    };
+                    match opened {
+                        Ok(dialed) => Origin::from(dialed),
+                        Err(error) => {
+                            let refusal =
+                                Refusal::dial(&error, self.about(head, &permitted, &host));
+                            return self.failed(&refusal, head, deadline).await;
+                        }
+                    }
+                }
+            };
+            deadline.set(self.timeouts.idle);
+            let mut injection =
+                match inject::for_request(connection, &permitted.request, origin.identity) {
+                    Ok(injection) => injection,
+                    Err(error) => {
+                        let refusal =
+                            Refusal::unusable(&error, self.about(head, &permitted, &host));
+                        return self.failed(&refusal, head, deadline).await;
+                    }
+                };
+            self.scratch.up.clear();
+            let received = Received {
+                bytes: &self.head,
+                head,
+                fields: &self.fields,
+            };
+            write::request(
+                &mut self.scratch.up,
+                received,
+                permitted.target.as_str(),
+                &host,
+                handshake,
+                &mut injection,
+            );
+            let Some(exchange) = &mut self.exchange else {
+                return Ok(After::End(Ended::Done));
+            };
+            for credential in injection.used() {
+                exchange.credential_used(
+                    connection,
+                    credential,
+                    permitted.request.rule().to_string(),
+                )?;
+            }
+            let max_bytes = limits.max_transfer_bytes.unwrap_or(MAX_BODY);
+            let plan = Plan {
+                request: head,
+                is_head,
+                handshake,
+                timeouts: &self.timeouts,
+                max_head: limits.max_head_bytes,
+                max_fields: limits.max_header_fields,
+                pace: Pace {
+                    deadline,
+                    idle: self.timeouts.idle,
+                    max_bytes,
+                },
+            };
+            let relayed = relay::relay(
+                &mut self.client,
+                &mut self.sink,
+                &mut origin,
+                &mut self.scratch,
+                plan,
+                exchange,
+            )
+            .await;
+            if !injection.is_empty() {
+                self.scratch.up.zeroize();
+            }
+            match relayed {
+                Ok(Answered::Complete {
+                    origin: persistence,
+                    downstream,
+                }) => {
+                    if persistence == Persistence::KeepAlive {
+                        origin.reused = true;
+                        self.origin = Some(origin);
+                    }
+                    self.phase = Phase::Waiting;
+                    self.finish(ResponseOutcome::Complete)?;
+                    return Ok(match downstream {
+                        Persistence::KeepAlive => After::Next,
+                        Persistence::Close => After::End(Ended::Answered(None)),
+                    });
+                }
+                Ok(Answered::Upgraded) => {
+                    self.phase = Phase::Tunnel;
+                    deadline.set(self.timeouts.tunnel_idle);
+                    let pace = Pace {
+                        deadline,
+                        idle: self.timeouts.tunnel_idle,
+                        max_bytes,
+                    };
+                    let ended = relay::tunnel(
+                        &mut self.client,
+                        &mut self.sink,
+                        &mut origin,
+                        pace,
+                        exchange,
+                    )
+                    .await;
+                    return match ended {
+                        Ok(()) => self
+                            .finish(ResponseOutcome::Complete)
+                            .map(|()| After::End(Ended::Done)),
+                        Err(broken) => self.broken(broken, head, &permitted, &host).await,
+                    };
+                }
+                Err(Broken::NoAnswer) if origin.reused => {
+                    let nothing_sent = exchange.bytes_up == 0 && head.body != BodyLength::Chunked;
+                    let has_body = !matches!(head.body, BodyLength::None | BodyLength::Fixed(0));
+                    if nothing_sent && (has_body || is_idempotent(head.method.of(&self.head))) {
+                        // An idle connection that its origin closed as we used it: not an answer to this request.
+                        continue;
+                    }
+                    // A client that kept its connection to the origin itself would see the same and try again.
+                    self.finish(record::upstream_failed("upstream_closed"))?;
+                    return Ok(After::End(Ended::Cut("upstream_closed")));
+                }
+                Err(broken) => return self.broken(broken, head, &permitted, &host).await,
+            }
+        }
+    }
+
+    /// The exchange broke off: says so to the program if it has heard nothing yet, and closes.
+    async fn broken(
+        &mut self,
+        broken: Broken,
+        head: &RequestHead,
+        permitted: &Permitted,
+        host: &str,
+    ) -> Result<After, ServeError> {
+        let about = self.about(head, permitted, host);
+        let (refusal, outcome) = match broken {
+            Broken::NoAnswer | Broken::Reset(_) => {
+                let why = "the origin closed the connection without an answer";
+                (
+                    Refusal::upstream("upstream_closed", why, about),
+                    record::upstream_failed("upstream_closed"),
+                )
+            }
+            Broken::BadAnswer { reason, why } => (
+                Refusal::upstream(reason, &why, about),
+                record::upstream_failed(reason),
+            ),
+            Broken::ClientMalformed(error) => {
+                record::protocol_error(
+                    self.connection,
+                    Spoken::Http1,
+                    error.reason(),
+                    &error.to_string(),
+                )?;
+                (Refusal::bad_body(&error), record::cut(error.reason()))
+            }
+            Broken::ClientTooMuch => (Refusal::too_much(), record::cut("byte_limit")),
+            Broken::CutShort {
+                reason: "byte_limit",
+            } => {
+                self.finish(record::cut("byte_limit"))?;
+                return Ok(After::End(Ended::Cut("byte_limit")));
+            }
+            Broken::CutShort { reason } => {
+                self.finish(record::upstream_failed(reason))?;
+                return Ok(After::End(Ended::Cut(reason)));
+            }
+            Broken::ClientGone => {
+                self.finish(ResponseOutcome::ClientGone)?;
+                return Ok(After::End(Ended::Done));
+            }
+        };
+        if self
+            .exchange
+            .as_ref()
+            .is_none_or(|exchange| exchange.status.is_some())
+        {
+            self.finish(outcome)?;
+            return Ok(After::End(Ended::Cut(refusal.reason)));
+        }
+        if let Some(exchange) = &mut self.exchange {
+            exchange.status = Some(refusal.status);
+        }
+        self.finish(outcome)?;
+        let is_head = head.method.of(&self.head) == b"HEAD";
+        self.answer(&refusal, is_head, true).await.map(After::End)
+    }
+
+    /// A permitted request that never reached its origin.
+    async fn failed(
+        &mut self,
+        refusal: &Refusal,
+        head: &RequestHead,
+        deadline: &Deadline,
+    ) -> Result<After, ServeError> {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.status = Some(refusal.status);
+        }
+        self.finish(match refusal.error {
+            Class::Denied => record::cut(refusal.reason),
+            _ => record::upstream_failed(refusal.reason),
+        })?;
+        self.refuse(refusal, head, deadline).await
+    }
+
+    fn finish(&mut self, outcome: ResponseOutcome) -> Result<(), ServeError> {
+        self.exchange
+            .take()
+            .map_or(Ok(()), |exchange| exchange.finish(outcome))
+    }
+
+    fn about<'h>(
+        &'h self,
+        head: &RequestHead,
+        permitted: &'h Permitted,
+        host: &'h str,
+    ) -> About<'h> {
+        About {
+            scheme: record::scheme_str(self.connection.scheme),
+            host,
+            method: Some(head.method.text(&self.head)),
+            path: Some(permitted.target.path()),
+        }
+    }
+
+    /// Answers a request that is not forwarded. The connection goes on if the request ends here or soon.
+    async fn refuse(
+        &mut self,
+        refusal: &Refusal,
+        head: &RequestHead,
+        deadline: &Deadline,
+    ) -> Result<After, ServeError> {
+        self.phase = Phase::Refusing;
+        deadline.set(self.timeouts.head);
+        let short = match head.body {
+            BodyLength::None => true,
+            // Who waits for a 100 may or may not send the body after a refusal.
+            BodyLength::Fixed(length) => length <= MAX_DISCARD && !head.expects_continue,
+            BodyLength::Chunked => false,
+        };
+        let closes = !short || head.persistence == Persistence::Close;
+        let is_head = head.method.of(&self.head) == b"HEAD";
+        let ended = self.answer(refusal, is_head, closes).await?;
+        if closes {
+            return Ok(After::End(ended));
+        }
+        let mut body = BodyReader::from(head.body);
+        loop {
+            match body.next(self.client.bytes()) {
+                Ok(Piece::Data(length) | Piece::Framing(length)) => self.client.take(length),
+                Ok(Piece::End(length)) => {
+                    self.client.take(length);
+                    return Ok(After::Next);
+                }
+                Ok(Piece::NeedMore) if matches!(self.client.fill().await, Ok(1..)) => {}
+                _ => return Ok(After::End(Ended::Done)),
+            }
+        }
+    }
+
+    async fn malformed(&mut self, error: &HeadError) -> Result<Ended, ServeError> {
+        self.phase = Phase::Refusing;
+        let refusal = Refusal::malformed(error);
+        record::refused(
+            self.connection,
+            Line {
+                spoken: Spoken::Http1,
+                method: "",
+                target: "",
+                upgrade: None,
+            },
+            &refusal,
+        )?;
+        self.answer(&refusal, false, true).await
+    }
+
+    /// Writes a last (or, if it does not close, another) answer.
+    async fn answer(
+        &mut self,
+        refusal: &Refusal,
+        is_head: bool,
+        closes: bool,
+    ) -> Result<Ended, ServeError> {
+        let text = refusal.to_http1(is_head, closes);
+        // Whoever does not read its refusal is refused all the same.
+        let written = timeout(self.timeouts.linger, async {
+            self.sink.write_all(&text).await?;
+            self.sink.flush().await
+        })
+        .await;
+        self.phase = Phase::Waiting;
+        Ok(match written {
+            Ok(Ok(())) if closes && refusal.error == Class::BadRequest => {
+                Ended::Answered(Some(refusal.reason))
+            }
+            Ok(Ok(())) => Ended::Answered(None),
+            _ => Ended::Cut(refusal.reason),
+        })
+    }
+
+    /// The deadline has passed.
+    pub(crate) async fn expired(&mut self) -> Result<Ended, ServeError> {
+        match self.phase {
+            Phase::Waiting | Phase::Refusing => Ok(Ended::Cut("idle")),
+            Phase::Head => {
+                let refusal =
+                    Refusal::timeout("head_timeout", "the request head did not arrive in time");
+                let line = Line {
+                    spoken: Spoken::Http1,
+                    method: "",
+                    target: "",
+                    upgrade: None,
+                };
+                record::refused(self.connection, line, &refusal)?;
+                self.answer(&refusal, false, true).await
+            }
+            Phase::Exchange | Phase::Tunnel => {
+                let heard = self
+                    .exchange
+                    .as_ref()
+                    .is_none_or(|exchange| exchange.status.is_some());
+                let refusal = Refusal::upstream_timeout();
+                if let Some(exchange) = &mut self.exchange
+                    && !heard
+                {
+                    exchange.status = Some(refusal.status);
+                }
+                self.finish(record::cut("idle"))?;
+                if heard {
+                    Ok(Ended::Cut("idle"))
+                } else {
+                    self.answer(&refusal, false, true).await
+                }
+            }
+        }
+    }
+
+    /// The record failed: the program is told, if it still waits for an answer.
+    pub(crate) async fn unrecorded(&mut self) {
+        let waits = match self.phase {
+            Phase::Refusing => true,
+            Phase::Exchange => self
+                .exchange
+                .as_ref()
+                .is_none_or(|exchange| exchange.status.is_none()),
+            _ => false,
+        };
+        if waits {
+            let _ = self.answer(&Refusal::no_record(), false, true).await;
+        }
+    }
+}
+
+/// May the request be sent twice without asking (RFC 9110 section 9.2.2)?
+fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE")
+}
+
+/// Decodes what has arrived of a chunked body, to find out early that it is malformed.
+fn check_arrived(mut bytes: &[u8]) -> Result<(), ChunkError> {
+    let mut decoder = Decoder::default();
+    loop {
+        match decoder.next(bytes)? {
+            Piece::Data(length) | Piece::Framing(length) => bytes = &bytes[length..],
+            Piece::End(_) | Piece::NeedMore => return Ok(()),
+        }
+    }
+}

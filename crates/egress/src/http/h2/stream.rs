@@ -1,0 +1,435 @@
+//! One HTTP/2 request, from its fields to its end.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h2::ext::Protocol;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::request::Parts;
+use http::{Method, Request, Uri, Version, header, uri};
+use wardian_events::ResponseOutcome;
+use wardian_policy::Upgrade;
+
+use super::bridge::{self, Bounds, Bridged};
+use super::upstream::Route;
+use super::{Streams, fields, forward};
+use crate::context::HttpConnection;
+use crate::dial::DialError;
+use crate::http::deadline::{Deadline, Expired};
+use crate::http::h1::relay::Broken;
+use crate::http::head::Persistence;
+use crate::http::inject;
+use crate::http::judge::{self, Asked, Permitted};
+use crate::http::limits::MAX_BODY;
+use crate::http::origin::{self, Identity};
+use crate::http::record::{self, Exchange, Spoken};
+use crate::http::refusal::{About, Class, Refusal};
+use crate::http::stream::Pace;
+use crate::http::{ServeError, websocket};
+
+/// How a stream ended, for the accounting of resets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamEnd {
+    Finished,
+    /// The program gave it up.
+    Reset,
+}
+
+/// Serves one stream. An error means that there is no record; the program has been told.
+pub(crate) async fn serve(
+    streams: Arc<Streams>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) -> Result<StreamEnd, ServeError> {
+    let deadline = Deadline::unlimited();
+    deadline.set(streams.timeouts.idle);
+    let mut open = None;
+    let (parts, body) = request.into_parts();
+    let is_grpc = fields::is_grpc(&parts.headers);
+    let ended = match deadline
+        .guard(run(
+            &streams,
+            parts,
+            body,
+            &mut respond,
+            &mut open,
+            &deadline,
+        ))
+        .await
+    {
+        Ok(ended) => ended,
+        Err(Expired) => Err(Failed::Refused(
+            Box::new(Refusal::upstream_timeout()),
+            record::cut("idle"),
+        )),
+    };
+    match ended {
+        Ok(()) => finish(&mut open, ResponseOutcome::Complete).map(|()| StreamEnd::Finished),
+        Err(Failed::Refused(refusal, outcome)) => {
+            let heard = open
+                .as_ref()
+                .is_some_and(|exchange| exchange.status.is_some());
+            if let Some(exchange) = &mut open
+                && !heard
+            {
+                exchange.status = Some(refusal.status);
+            }
+            let finished = finish(&mut open, outcome);
+            if heard {
+                respond.send_reset(Reason::INTERNAL_ERROR);
+            } else {
+                answer(&mut respond, &refusal, is_grpc);
+            }
+            finished.map(|()| StreamEnd::Finished)
+        }
+        Err(Failed::Gone) => {
+            finish(&mut open, ResponseOutcome::ClientGone).map(|()| StreamEnd::Reset)
+        }
+        // Its stream was reset with the reason of the origin, where there was one.
+        Err(Failed::Cut(outcome)) => finish(&mut open, outcome).map(|()| StreamEnd::Finished),
+        Err(Failed::NoRecord(error)) => {
+            answer(&mut respond, &Refusal::no_record(), is_grpc);
+            Err(error)
+        }
+    }
+}
+
+fn finish(open: &mut Option<Exchange>, outcome: ResponseOutcome) -> Result<(), ServeError> {
+    open.take()
+        .map_or(Ok(()), |exchange| exchange.finish(outcome))
+}
+
+fn answer(respond: &mut SendResponse<Bytes>, refusal: &Refusal, is_grpc: bool) {
+    let (response, body) = refusal.to_http2(is_grpc);
+    // A program that is gone needs no answer.
+    if let Ok(mut stream) = respond.send_response(response, body.is_none())
+        && let Some(body) = body
+    {
+        let _ = stream.send_data(body, true);
+    }
+}
+
+enum Failed {
+    Refused(Box<Refusal>, ResponseOutcome),
+    Gone,
+    Cut(ResponseOutcome),
+    NoRecord(ServeError),
+}
+
+impl From<ServeError> for Failed {
+    fn from(error: ServeError) -> Self {
+        Self::NoRecord(error)
+    }
+}
+
+impl Failed {
+    fn refused(refusal: Refusal) -> Self {
+        let outcome = match refusal.error {
+            Class::Denied => record::cut(refusal.reason),
+            _ => record::upstream_failed(refusal.reason),
+        };
+        Self::Refused(Box::new(refusal), outcome)
+    }
+
+    fn broken(broken: Broken, about: About<'_>) -> Self {
+        match broken {
+            Broken::NoAnswer => Self::refused(Refusal::upstream(
+                "upstream_closed",
+                "the origin closed the connection without an answer",
+                about,
+            )),
+            Broken::BadAnswer { reason, why } => {
+                Self::refused(Refusal::upstream(reason, &why, about))
+            }
+            Broken::Reset(reason) => {
+                let why = format!("the origin reset the stream: {reason}");
+                Self::refused(Refusal::upstream("upstream_reset", &why, about))
+            }
+            Broken::CutShort {
+                reason: "byte_limit",
+            } => Self::Cut(record::cut("byte_limit")),
+            Broken::CutShort { reason } => Self::Cut(record::upstream_failed(reason)),
+            Broken::ClientGone => Self::Gone,
+            Broken::ClientMalformed(error) => Self::Refused(
+                Box::new(Refusal::bad_body(&error)),
+                record::cut(error.reason()),
+            ),
+            Broken::ClientTooMuch => {
+                Self::Refused(Box::new(Refusal::too_much()), record::cut("byte_limit"))
+            }
+        }
+    }
+}
+
+async fn run(
+    streams: &Streams,
+    mut parts: Parts,
+    body: RecvStream,
+    respond: &mut SendResponse<Bytes>,
+    open: &mut Option<Exchange>,
+    deadline: &Deadline,
+) -> Result<(), Failed> {
+    let connection = &streams.connection;
+    let host = judge::host_text(connection);
+    let asked = asked(&parts);
+    let permitted = match judged(connection, asked, &parts, &host)? {
+        Ok(permitted) => permitted,
+        Err(refusal) => return Err(Failed::refused(*refusal)),
+    };
+    let is_websocket = asked.upgrade.is_some();
+    let mut located = None;
+    if is_websocket || streams.upstreams.must_dial(&permitted.policy).await {
+        let found = origin::locate(connection, &permitted).await;
+        if let Err(error @ DialError::Denied(_)) = &found {
+            return Err(Failed::refused(judge::refuse_address(
+                connection, asked, &permitted, error,
+            )?));
+        }
+        located = Some(found);
+    }
+    let line = asked.line(permitted.target.as_str());
+    *open = Some(record::allowed(
+        connection,
+        line,
+        permitted.request.rule().to_string(),
+    )?);
+    let method = parts.method.clone();
+    let about = About {
+        scheme: record::scheme_str(connection.scheme),
+        host: &host,
+        method: Some(method.as_str()),
+        path: Some(permitted.target.path()),
+    };
+    fields::strip(&mut parts.headers);
+
+    let limits = &connection.shared.limits;
+    let max_bytes = limits.max_transfer_bytes.unwrap_or(MAX_BODY);
+    let pace = Pace {
+        deadline,
+        idle: streams.timeouts.idle,
+        max_bytes,
+    };
+    let bounds = Bounds {
+        max_head: limits.max_head_bytes,
+        max_fields: limits.max_header_fields,
+        pace,
+    };
+    // The dialer has a limit of its own; so has a wait for an origin that allows no more streams.
+    deadline.set(streams.timeouts.idle);
+    let route = if is_websocket {
+        None
+    } else {
+        Some(
+            streams
+                .upstreams
+                .route(connection, &permitted, located.take(), about)
+                .await
+                .map_err(Failed::refused)?,
+        )
+    };
+    let Some(exchange) = open else { return Ok(()) };
+    match route {
+        Some(Route::H2 { sender, identity }) => {
+            let target = put_in(streams, &permitted, identity, &mut parts, exchange, about)?;
+            let request = request(connection.scheme, &method, &host, &target, parts.headers)
+                .map_err(|error| {
+                    Failed::refused(Refusal::bad_request(
+                        "bad_target",
+                        &error.to_string(),
+                        about,
+                    ))
+                })?;
+            forward::exchange(sender, request, body, respond, pace, exchange).await
+        }
+        Some(Route::H1 {
+            mut origin,
+            slot: _slot,
+        }) => {
+            let target = put_in(
+                streams,
+                &permitted,
+                origin.identity,
+                &mut parts,
+                exchange,
+                about,
+            )?;
+            let bridged = Bridged {
+                method: &method,
+                target: target.as_bytes(),
+                host: &host,
+                headers: &parts.headers,
+            };
+            let done =
+                bridge::exchange(&mut origin, &bridged, body, respond, bounds, exchange).await;
+            if let Ok(Persistence::KeepAlive) = done {
+                streams.upstreams.give_back(*origin).await;
+            }
+            done.map(drop)
+        }
+        None => {
+            let mut origin = streams
+                .upstreams
+                .separate(connection, &permitted, located.take(), about)
+                .await
+                .map_err(Failed::refused)?;
+            let target = put_in(
+                streams,
+                &permitted,
+                origin.identity,
+                &mut parts,
+                exchange,
+                about,
+            )?;
+            let bridged = Bridged {
+                method: &method,
+                target: target.as_bytes(),
+                host: &host,
+                headers: &parts.headers,
+            };
+            let tunnel = Pace {
+                deadline,
+                idle: streams.timeouts.tunnel_idle,
+                max_bytes,
+            };
+            bridge::websocket(
+                &mut origin,
+                &bridged,
+                body,
+                respond,
+                bounds,
+                tunnel,
+                exchange,
+            )
+            .await
+        }
+    }
+    .map_err(|broken| Failed::broken(broken, about))
+}
+
+/// Reads the pseudo-fields.
+fn asked(parts: &Parts) -> Asked<'_> {
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or("", uri::PathAndQuery::as_str);
+    // A field that is not text is no authority, and says so when it is parsed.
+    let host_field = parts
+        .headers
+        .get(header::HOST)
+        .map(|value| value.to_str().unwrap_or("\u{fffd}"));
+    let authority = parts.uri.authority().map(uri::Authority::as_str);
+    let (method, upgrade) = match parts.extensions.get::<Protocol>().map(Protocol::as_str) {
+        // What HTTP/1.1 asks for with a GET.
+        Some("websocket") => ("GET", Some(Upgrade::WebSocket)),
+        _ => (parts.method.as_str(), None),
+    };
+    Asked {
+        spoken: Spoken::Http2,
+        method,
+        authority: authority.or(host_field),
+        host_field,
+        target,
+        upgrade,
+    }
+}
+
+/// Refuses what HTTP/1.1 could not even say, and judges the rest. The inner refusal is on the record.
+fn judged(
+    connection: &HttpConnection,
+    asked: Asked<'_>,
+    parts: &Parts,
+    host: &str,
+) -> Result<Result<Permitted, Box<Refusal>>, ServeError> {
+    let protocol = parts.extensions.get::<Protocol>().map(Protocol::as_str);
+    let many_hosts = parts.headers.get_all(header::HOST).iter().nth(1).is_some();
+    let about = judge::about(connection, asked, host);
+    let scheme_differs = parts
+        .uri
+        .scheme_str()
+        .is_some_and(|scheme| scheme != record::scheme_str(connection.scheme));
+    let refusal = if protocol.is_some_and(|protocol| protocol != "websocket") {
+        Some(Refusal::upgrade(
+            &websocket::UpgradeError::NotWebSocket,
+            about,
+        ))
+    } else if many_hosts {
+        Some(Refusal::bad_request(
+            "many_hosts",
+            "there is more than one Host field",
+            about,
+        ))
+    } else if asked.authority.is_none() && parts.method != Method::CONNECT {
+        Some(Refusal::bad_request(
+            "no_host",
+            "the request names no authority",
+            about,
+        ))
+    } else if parts.headers.len() > connection.shared.limits.max_header_fields {
+        Some(Refusal::malformed(&crate::http::head::HeadError::Field(
+            crate::http::field::FieldError::TooMany,
+        )))
+    } else if scheme_differs && parts.method != Method::CONNECT {
+        Some(Refusal::misdirected(
+            "`:scheme` is not the connection's",
+            about,
+        ))
+    } else {
+        None
+    };
+    match refusal {
+        Some(refusal) => {
+            record::refused(connection, asked.line(asked.target), &refusal)?;
+            Ok(Err(Box::new(refusal)))
+        }
+        None => judge::judge(connection, asked),
+    }
+}
+
+/// Puts credentials in and records their use; returns the target as it is sent.
+fn put_in(
+    streams: &Streams,
+    permitted: &Permitted,
+    identity: Identity,
+    parts: &mut Parts,
+    exchange: &Exchange,
+    about: About<'_>,
+) -> Result<String, Failed> {
+    let connection = &streams.connection;
+    let mut injection = inject::for_request(connection, &permitted.request, identity)
+        .map_err(|error| Failed::refused(Refusal::unusable(&error, about)))?;
+    let target = permitted.target.as_str();
+    if injection.is_empty() {
+        return Ok(target.to_owned());
+    }
+    fields::inject(&mut parts.headers, &mut injection);
+    // Percent-encoded where it changed, so it stays ASCII.
+    let target = injection.target(target).map_or_else(
+        || target.to_owned(),
+        |changed| String::from_utf8_lossy(&changed).into_owned(),
+    );
+    for credential in injection.used() {
+        exchange.credential_used(connection, credential, permitted.request.rule().to_string())?;
+    }
+    Ok(target)
+}
+
+fn request(
+    scheme: wardian_policy::Scheme,
+    method: &Method,
+    host: &str,
+    target: &str,
+    headers: http::HeaderMap,
+) -> Result<Request<()>, http::Error> {
+    let uri = Uri::builder()
+        .scheme(record::scheme_str(scheme))
+        .authority(host)
+        .path_and_query(target)
+        .build()?;
+    let mut request = Request::new(());
+    *request.method_mut() = method.clone();
+    *request.uri_mut() = uri;
+    *request.version_mut() = Version::HTTP_2;
+    *request.headers_mut() = headers;
+    Ok(request)
+}

@@ -1,0 +1,220 @@
+//! The record of requests: written before a byte goes upstream, and once more when the exchange is over.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use wardian_events::{
+    ConnectionId, CredentialUsed, Event, Journal, ProtocolError, Request, RequestId, Response,
+    ResponseOutcome, Verdict,
+};
+use wardian_policy::Scheme;
+
+use super::ServeError;
+use super::refusal::{Class, Refusal};
+use crate::context::HttpConnection;
+
+/// One supervisor serves one sandbox, so numbers unique in the process are unique in its journal.
+static LAST_REQUEST: AtomicU64 = AtomicU64::new(0);
+
+fn next_id() -> RequestId {
+    RequestId(LAST_REQUEST.fetch_add(1, Ordering::Relaxed) + 1)
+}
+
+/// The protocol as the program speaks it, as events name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    Http1,
+    Http2,
+}
+
+impl Spoken {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "h2",
+        }
+    }
+}
+
+pub(crate) fn scheme_str(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::Http => "http",
+        Scheme::Https => "https",
+    }
+}
+
+/// What a request event says of the request itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line<'a> {
+    pub(crate) spoken: Spoken,
+    pub(crate) method: &'a str,
+    /// Canonical, or as it came if it was never judged.
+    pub(crate) target: &'a str,
+    pub(crate) upgrade: Option<&'static str>,
+}
+
+fn append(journal: &Journal, event: Event) -> Result<(), ServeError> {
+    journal
+        .append(&event)
+        .map(drop)
+        .map_err(|error| ServeError::Journal(error.to_string()))
+}
+
+fn request(
+    connection: &HttpConnection,
+    line: Line<'_>,
+    verdict: Verdict,
+    rule: Option<String>,
+    status: Option<u16>,
+) -> Request {
+    Request {
+        id: next_id(),
+        connection: ConnectionId(connection.connection_id),
+        method: line.method.to_owned(),
+        scheme: scheme_str(connection.scheme).to_owned(),
+        host: connection.destination.host.to_string(),
+        port: connection.destination.port.get(),
+        path: line.target.to_owned(),
+        version: line.spoken.as_str().to_owned(),
+        upgrade: line.upgrade.map(str::to_owned),
+        verdict,
+        rule,
+        status,
+    }
+}
+
+/// Records that a request was allowed; the exchange is open from then on.
+pub(crate) fn allowed(
+    connection: &HttpConnection,
+    line: Line<'_>,
+    rule: String,
+) -> Result<Exchange, ServeError> {
+    let request = request(connection, line, Verdict::Allowed, Some(rule), None);
+    let id = request.id;
+    let started = Instant::now();
+    append(&connection.shared.journal, Event::Request(request))?;
+    Ok(Exchange {
+        journal: connection.shared.journal.clone(),
+        id,
+        started,
+        status: None,
+        bytes_up: 0,
+        bytes_down: 0,
+        over: false,
+    })
+}
+
+/// Records one refusal: of a request that could be read as a `request`, of anything else as a `protocol_error`.
+pub(crate) fn refused(
+    connection: &HttpConnection,
+    line: Line<'_>,
+    refusal: &Refusal,
+) -> Result<(), ServeError> {
+    let event = match refusal.error {
+        Class::BadRequest => Event::ProtocolError(ProtocolError {
+            connection: Some(ConnectionId(connection.connection_id)),
+            protocol: line.spoken.as_str().to_owned(),
+            reason: refusal.reason.to_owned(),
+            detail: refusal.message.clone(),
+            status: Some(refusal.status),
+        }),
+        _ => Event::Request(request(
+            connection,
+            line,
+            Verdict::denied(refusal.reason),
+            refusal.rule.clone(),
+            Some(refusal.status),
+        )),
+    };
+    append(&connection.shared.journal, event)
+}
+
+/// Records that a connection was closed for what it sent, with no request to speak of.
+pub(crate) fn protocol_error(
+    connection: &HttpConnection,
+    spoken: Spoken,
+    reason: &str,
+    detail: &str,
+) -> Result<(), ServeError> {
+    append(
+        &connection.shared.journal,
+        Event::ProtocolError(ProtocolError {
+            connection: Some(ConnectionId(connection.connection_id)),
+            protocol: spoken.as_str().to_owned(),
+            reason: reason.to_owned(),
+            detail: detail.to_owned(),
+            status: None,
+        }),
+    )
+}
+
+/// An allowed request that is not over yet. Dropping it records that it was cut.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    journal: Journal,
+    id: RequestId,
+    started: Instant,
+    /// Of the final response, as soon as it is being written to the program.
+    pub(crate) status: Option<u16>,
+    pub(crate) bytes_up: u64,
+    pub(crate) bytes_down: u64,
+    over: bool,
+}
+
+impl Exchange {
+    /// Records that a credential is about to be sent.
+    pub(crate) fn credential_used(
+        &self,
+        connection: &HttpConnection,
+        credential: &str,
+        rule: String,
+    ) -> Result<(), ServeError> {
+        append(
+            &self.journal,
+            Event::CredentialUsed(CredentialUsed {
+                credential: credential.to_owned(),
+                request: self.id,
+                host: connection.destination.host.to_string(),
+                rule: Some(rule),
+            }),
+        )
+    }
+
+    pub(crate) fn finish(mut self, outcome: ResponseOutcome) -> Result<(), ServeError> {
+        self.over = true;
+        append(&self.journal, self.event(outcome))
+    }
+
+    fn event(&self, outcome: ResponseOutcome) -> Event {
+        Event::Response(Response {
+            request: self.id,
+            status: self.status,
+            bytes_up: self.bytes_up,
+            bytes_down: self.bytes_down,
+            milliseconds: self.started.elapsed().as_millis() as u64,
+            outcome,
+        })
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.over {
+            // Whoever dropped the connection is no longer there to hear of a journal that failed; the journal itself
+            // refuses everything from then on.
+            let _ = append(&self.journal, self.event(cut("connection_cut")));
+        }
+    }
+}
+
+pub(crate) fn cut(reason: &str) -> ResponseOutcome {
+    ResponseOutcome::Cut {
+        reason: reason.to_owned(),
+    }
+}
+
+pub(crate) fn upstream_failed(reason: &str) -> ResponseOutcome {
+    ResponseOutcome::UpstreamFailed {
+        reason: reason.to_owned(),
+    }
+}

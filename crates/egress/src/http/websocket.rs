@@ -1,0 +1,173 @@
+//! WebSocket handshakes (RFC 6455 over HTTP/1.1, RFC 8441 over HTTP/2).
+//!
+//! The only upgrade that passes. Everything else that asks for another protocol on the same connection is refused,
+//! because the door could not judge what follows.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::field::{self, Field, Known};
+use super::head::{BodyLength, RequestHead, Version};
+
+/// What a request asks its connection to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Nothing,
+    WebSocket,
+}
+
+/// Why an upgrade is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpgradeError {
+    #[error("HTTP/2 over plain text is not spoken here; use HTTP/1.1")]
+    H2c,
+    #[error("the only upgrade that passes is websocket")]
+    NotWebSocket,
+    #[error("this is not a valid WebSocket handshake")]
+    BadHandshake,
+}
+
+impl UpgradeError {
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::H2c => "h2c_upgrade",
+            Self::NotWebSocket => "upgrade_not_allowed",
+            Self::BadHandshake => "bad_websocket_handshake",
+        }
+    }
+
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::BadHandshake => 400,
+            Self::H2c | Self::NotWebSocket => 403,
+        }
+    }
+}
+
+/// Judges the upgrade that an HTTP/1.1 request asks for. An `Upgrade` field that `Connection` does not name is ignored
+/// (and not passed on), except when it speaks of HTTP/2.
+pub fn asked(bytes: &[u8], head: &RequestHead, fields: &[Field]) -> Result<Asked, UpgradeError> {
+    let mut keys = Count::default();
+    let mut versions = Count::default();
+    for field in fields {
+        let value = field.value.of(bytes);
+        match field.known {
+            Known::Http2Settings => return Err(UpgradeError::H2c),
+            Known::Upgrade
+                if field::members(value).any(|token| token.eq_ignore_ascii_case(b"h2c")) =>
+            {
+                return Err(UpgradeError::H2c);
+            }
+            Known::SecWebSocketKey => {
+                keys.add(STANDARD.decode(value).is_ok_and(|key| key.len() == 16))
+            }
+            Known::SecWebSocketVersion => versions.add(value == b"13"),
+            _ => {}
+        }
+    }
+    let Some(token) = head.upgrade else {
+        return Ok(Asked::Nothing);
+    };
+    if !token.of(bytes).eq_ignore_ascii_case(b"websocket") {
+        return Err(UpgradeError::NotWebSocket);
+    }
+    let valid = head.method.of(bytes) == b"GET"
+        && head.version == Version::Http11
+        && matches!(head.body, BodyLength::None | BodyLength::Fixed(0))
+        && keys.is_one_good()
+        && versions.is_one_good();
+    if valid {
+        Ok(Asked::WebSocket)
+    } else {
+        Err(UpgradeError::BadHandshake)
+    }
+}
+
+#[derive(Default)]
+struct Count {
+    all: usize,
+    good: usize,
+}
+
+impl Count {
+    fn add(&mut self, good: bool) {
+        self.all += 1;
+        self.good += usize::from(good);
+    }
+
+    fn is_one_good(&self) -> bool {
+        self.all == 1 && self.good == 1
+    }
+}
+
+/// Is a 101 the answer to a WebSocket handshake? Whether `Sec-WebSocket-Accept` answers the key is for the client to
+/// check; the door only demands that there is one.
+pub fn is_accepted(bytes: &[u8], upgrade: Option<field::Span>, fields: &[Field]) -> bool {
+    let accepts = fields
+        .iter()
+        .filter(|field| field.known == Known::SecWebSocketAccept)
+        .count();
+    accepts == 1 && upgrade.is_some_and(|token| token.of(bytes).eq_ignore_ascii_case(b"websocket"))
+}
+
+/// A key for a handshake that the door makes on behalf of an HTTP/2 stream, which has none.
+pub(crate) fn new_key() -> Result<String, getrandom::Error> {
+    let mut key = [0u8; 16];
+    getrandom::fill(&mut key)?;
+    Ok(STANDARD.encode(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::head;
+
+    fn judged(fields: &str) -> Result<Asked, UpgradeError> {
+        let text = format!("GET /chat HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let mut parsed = Vec::new();
+        let (_, head) = head::parse_bytes(text.as_bytes(), &mut parsed)
+            .expect("valid")
+            .expect("whole");
+        asked(text.as_bytes(), &head, &parsed)
+    }
+
+    const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+    #[test]
+    fn a_whole_handshake_passes() {
+        let fields = format!(
+            "Upgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n{KEY}Sec-WebSocket-Version: 13\r\n"
+        );
+        assert_eq!(judged(&fields), Ok(Asked::WebSocket));
+        assert_eq!(judged("X: y\r\n"), Ok(Asked::Nothing));
+        assert_eq!(judged("Upgrade: websocket\r\n"), Ok(Asked::Nothing));
+    }
+
+    #[test]
+    fn everything_else_that_would_change_the_protocol_is_refused() {
+        use UpgradeError as E;
+        for (fields, error) in [
+            ("Upgrade: h2c\r\nConnection: Upgrade\r\n".to_owned(), E::H2c),
+            ("Upgrade: websocket, H2C\r\nConnection: Upgrade\r\n".to_owned(), E::H2c),
+            ("Upgrade: h2c\r\n".to_owned(), E::H2c),
+            ("HTTP2-Settings: AAMAAABkAAQAAP__\r\n".to_owned(), E::H2c),
+            ("Upgrade: TLS/1.2\r\nConnection: Upgrade\r\n".to_owned(), E::NotWebSocket),
+            ("Upgrade: websocket, foo\r\nConnection: Upgrade\r\n".to_owned(), E::NotWebSocket),
+            ("Upgrade: foo\r\nConnection: Upgrade\r\n".to_owned(), E::NotWebSocket),
+            ("Upgrade: websocket\r\nConnection: Upgrade\r\n".to_owned(), E::BadHandshake),
+            (format!("Upgrade: websocket\r\nConnection: Upgrade\r\n{KEY}"), E::BadHandshake),
+            (format!("Upgrade: websocket\r\nConnection: Upgrade\r\n{KEY}Sec-WebSocket-Version: 12\r\n"), E::BadHandshake),
+            (format!("Upgrade: websocket\r\nConnection: Upgrade\r\n{KEY}{KEY}Sec-WebSocket-Version: 13\r\n"), E::BadHandshake),
+            (
+                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: c2hvcnQ=\r\nSec-WebSocket-Version: 13\r\n".to_owned(),
+                E::BadHandshake,
+            ),
+            (
+                format!("Upgrade: websocket\r\nConnection: Upgrade\r\n{KEY}Sec-WebSocket-Version: 13\r\nContent-Length: 4\r\n"),
+                E::BadHandshake,
+            ),
+        ] {
+            assert_eq!(judged(&fields), Err(error), "{fields:?}");
+        }
+    }
+}

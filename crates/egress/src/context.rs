@@ -21,7 +21,9 @@ pub struct PolicyCell {
 
 impl PolicyCell {
     pub fn new(policy: Policy) -> Self {
-        Self { sender: Arc::new(watch::Sender::new(Arc::new(policy))) }
+        Self {
+            sender: Arc::new(watch::Sender::new(Arc::new(policy))),
+        }
     }
 
     pub fn load(&self) -> Arc<Policy> {
@@ -34,7 +36,10 @@ impl PolicyCell {
     }
 
     pub fn watch(&self) -> PolicyWatch {
-        PolicyWatch { receiver: self.sender.subscribe(), _keep: Arc::clone(&self.sender) }
+        PolicyWatch {
+            receiver: self.sender.subscribe(),
+            _keep: Arc::clone(&self.sender),
+        }
     }
 }
 
@@ -164,7 +169,9 @@ impl HttpConnection {
     /// The policy of this moment and its permit for this connection.
     pub fn current(&self) -> Result<(Arc<Policy>, ConnectionPermit), Box<Denial>> {
         let policy = self.shared.policy.load();
-        let permit = policy.check_connection(&self.destination).map_err(Box::new)?;
+        let permit = policy
+            .check_connection(&self.destination)
+            .map_err(Box::new)?;
         Ok((policy, permit))
     }
 }

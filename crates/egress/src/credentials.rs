@@ -17,7 +17,11 @@ pub struct Credential {
 
 impl Credential {
     pub fn new(placeholder: String, secret: Zeroizing<String>, spec: CredentialSpec) -> Self {
-        Self { placeholder, secret, spec }
+        Self {
+            placeholder,
+            secret,
+            spec,
+        }
     }
 
     pub fn placeholder(&self) -> &str {
@@ -36,7 +40,10 @@ impl Credential {
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credential").field("placeholder", &self.placeholder).field("secret", &"[redacted]").finish()
+        f.debug_struct("Credential")
+            .field("placeholder", &self.placeholder)
+            .field("secret", &"[redacted]")
+            .finish()
     }
 }
 

@@ -4,13 +4,27 @@
 //! against the policy; what was checked is a socket address, and that very address is dialled.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
-use wardian_policy::{ConnectionPermit, Denial, Host, Policy};
+use tokio::time::Instant;
+use wardian_policy::{
+    AddressPermit, ConnectionPermit, Host, Policy, Port, Upstream as UpstreamRule,
+};
+
+mod connect;
+mod error;
+mod io;
+mod proxy;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+pub use error::DialError;
+pub use io::UpstreamIo;
+pub use resolve::{Lookup, Resolver};
+
+use crate::tls::UpstreamTls;
 
 /// The application protocol that a TLS handshake settled on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,92 +59,166 @@ pub struct Upstream {
     pub peer: SocketAddr,
 }
 
-/// Plain TCP or TLS over it.
+/// Where a connection will go: everything was looked up and checked, and nothing was sent there yet.
+///
+/// Made by [`Dialer::route`] only, so that whoever has one has asked the policy about each address in it.
 #[derive(Debug)]
-pub enum UpstreamIo {
-    Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+pub struct Route {
+    host: Host,
+    extra_ca: Option<String>,
+    way: Way,
+    deadline: Instant,
 }
 
-/// Why no upstream connection was made. `Display` holds no secret and may be shown inside the sandbox.
-#[derive(Debug, thiserror::Error)]
-pub enum DialError {
-    #[error(transparent)]
-    Denied(Box<Denial>),
-    // more in the next commit
-}
-
-impl DialError {
-    /// snake_case name for the journal and the refusal's JSON.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Denied(denial) => denial.reason(),
-        }
-    }
+#[derive(Debug)]
+enum Way {
+    /// Tried in this order.
+    Addresses(Vec<AddressPermit>),
+    /// By the name, at a proxy that the rule names. The proxy resolves; its own address is the user's choice.
+    Proxy { proxy: Vec<SocketAddr>, port: Port },
 }
 
 /// Makes upstream connections for one door.
 #[derive(Debug)]
-pub struct Dialer {}
+pub struct Dialer {
+    resolver: Resolver,
+    tls: UpstreamTls,
+    timeout: Duration,
+}
 
 impl Dialer {
-    /// Looks up, checks, connects and, if wanted, does TLS: all within the door's `dial_timeout`.
+    /// `timeout` bounds one connection from the lookup of its name to the end of its TLS handshake.
+    pub fn new(resolver: Resolver, tls: UpstreamTls, timeout: Duration) -> Self {
+        Self {
+            resolver,
+            tls,
+            timeout,
+        }
+    }
+
+    /// See [`UpstreamTls::preload`].
+    pub fn preload(&self) {
+        self.tls.preload();
+        self.resolver.preload();
+    }
+
+    /// Looks up, checks, connects and, if wanted, does TLS.
     pub async fn connect(
         &self,
-        _permit: &ConnectionPermit,
-        _policy: &Policy,
-        _tls: Option<TlsWanted>,
+        permit: &ConnectionPermit,
+        policy: &Policy,
+        tls: Option<TlsWanted>,
     ) -> Result<Upstream, DialError> {
-        std::future::pending().await
+        let route = self.route(permit, policy).await?;
+        self.open(route, tls).await
     }
-}
 
-impl AsyncRead for UpstreamIo {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(io) => Pin::new(io).poll_read(cx, buf),
-            Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
+    /// Looks up where the permitted host is and asks the policy about each address. Nothing goes to the host itself.
+    ///
+    /// [`DialError::Denied`] means that the policy refused every address.
+    pub async fn route(
+        &self,
+        permit: &ConnectionPermit,
+        policy: &Policy,
+    ) -> Result<Route, DialError> {
+        let deadline = Instant::now() + self.timeout;
+        let way = within(deadline, self.way(permit, policy)).await?;
+        Ok(Route {
+            host: permit.host().clone(),
+            extra_ca: permit.extra_ca().map(str::to_owned),
+            way,
+            deadline,
+        })
+    }
+
+    async fn way(&self, permit: &ConnectionPermit, policy: &Policy) -> Result<Way, DialError> {
+        match permit.upstream() {
+            UpstreamRule::Pinned(address) => {
+                let checked = policy
+                    .check_address(permit, address.ip())
+                    .map_err(DialError::denied)?;
+                Ok(Way::Addresses(vec![checked]))
+            }
+            UpstreamRule::Direct => {
+                let candidates = self.resolver.addresses(permit.host()).await?;
+                let mut refused = None;
+                let mut checked = Vec::new();
+                for address in candidates {
+                    match policy.check_address(permit, address) {
+                        Ok(address) => checked.push(address),
+                        Err(denial) => refused = refused.or(Some(denial)),
+                    }
+                }
+                match (checked.is_empty(), refused) {
+                    (false, _) => Ok(Way::Addresses(checked)),
+                    (true, Some(denial)) => Err(DialError::denied(denial)),
+                    (true, None) => Err(DialError::NoAddress(permit.host().clone())),
+                }
+            }
+            UpstreamRule::HttpProxy { host, port } => {
+                let addresses = self.resolver.addresses(host).await?;
+                let proxy = addresses
+                    .into_iter()
+                    .map(|ip| SocketAddr::new(ip, port.get()))
+                    .collect();
+                Ok(Way::Proxy {
+                    proxy,
+                    port: permit.port(),
+                })
+            }
+        }
+    }
+
+    /// Connects along `route`.
+    pub async fn open(&self, route: Route, tls: Option<TlsWanted>) -> Result<Upstream, DialError> {
+        let deadline = route.deadline;
+        within(deadline, async {
+            let stream = match &route.way {
+                Way::Addresses(permits) => {
+                    connect::first(permits.iter().map(AddressPermit::socket_addr).collect()).await?
+                }
+                Way::Proxy { proxy, port } => {
+                    let stream = connect::first(proxy.clone()).await?;
+                    proxy::tunnel(&stream, &route.host, *port).await?;
+                    stream
+                }
+            };
+            let peer = stream.peer_addr().map_err(DialError::from_connect)?;
+            let Some(tls) = tls else {
+                return Ok(Upstream {
+                    io: UpstreamIo::Tcp(stream),
+                    alpn: Alpn::None,
+                    peer,
+                });
+            };
+            let extra_ca = route.extra_ca.as_deref();
+            let (stream, alpn) = self
+                .tls
+                .handshake(stream, &tls.name, extra_ca, tls.alpn)
+                .await?;
+            Ok(Upstream {
+                io: UpstreamIo::Tls(Box::new(stream)),
+                alpn,
+                peer,
+            })
+        })
+        .await
+    }
+
+    /// Connects along `route` for a tunnel.
+    pub async fn open_tcp(&self, route: Route) -> Result<TcpStream, DialError> {
+        match self.open(route, None).await?.io {
+            UpstreamIo::Tcp(stream) => Ok(stream),
+            UpstreamIo::Tls(_) => Err(DialError::Tls("not asked for".into())),
         }
     }
 }
 
-impl AsyncWrite for UpstreamIo {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(io) => Pin::new(io).poll_write(cx, buf),
-            Self::Tls(io) => Pin::new(io).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(io) => Pin::new(io).poll_flush(cx),
-            Self::Tls(io) => Pin::new(io).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(io) => Pin::new(io).poll_shutdown(cx),
-            Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),
-            Self::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(io) => io.is_write_vectored(),
-            Self::Tls(io) => io.is_write_vectored(),
-        }
-    }
+async fn within<T>(
+    deadline: Instant,
+    work: impl Future<Output = Result<T, DialError>>,
+) -> Result<T, DialError> {
+    tokio::time::timeout_at(deadline, work)
+        .await
+        .unwrap_or(Err(DialError::Timeout))
 }

@@ -1,7 +1,23 @@
 //! One door: its listeners, and the tasks that answer on them.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use wardian_events::{Event, Journal, ProtocolError};
+
+use crate::ca::CertificateAuthority;
+use crate::connection::{Doorway, handle, refuse_overload};
+use crate::context::{DoorLimits, PolicyCell, Shared};
+use crate::credentials::Credentials;
+use crate::dial::Dialer;
+use crate::dns::{AddressFamilies, Responder, listen};
+use crate::names::Names;
 
 /// The sockets that the seal handed out. All of them must be listening or bound, inside the sandbox's namespace.
 #[derive(Debug, Default)]
@@ -13,12 +29,240 @@ pub struct Listeners {
 
 /// How the steering tells where a program meant to go.
 pub trait OriginalDestination: Send + Sync {
-    /// The address that the program connected to, before it was steered to the door.
-    fn of(&self, stream: &tokio::net::TcpStream) -> io::Result<SocketAddr>;
+    /// The address that the program connected to, before it was steered to the door. An error, or the door's own
+    /// address, means that it was not steered: such a connection is refused.
+    fn of(&self, stream: &TcpStream) -> io::Result<SocketAddr>;
 }
 
-#[derive(Debug)]
-pub struct Door {}
+/// What a door is made of.
+pub struct DoorConfig {
+    pub policy: PolicyCell,
+    pub journal: Journal,
+    pub ca: CertificateAuthority,
+    pub credentials: Credentials,
+    pub dialer: Dialer,
+    pub limits: DoorLimits,
+    /// The sandbox's own host name.
+    pub hostname: String,
+    pub families: AddressFamilies,
+    pub original_destination: Arc<dyn OriginalDestination>,
+}
 
+impl std::fmt::Debug for DoorConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DoorConfig")
+            .field("hostname", &self.hostname)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DoorConfig {
+    fn into_shared(self) -> Arc<Shared> {
+        let names = Names::new(self.limits.max_names);
+        let ca = self.ca.with_max_leaves(self.limits.max_leaves);
+        Arc::new(Shared {
+            policy: self.policy,
+            journal: self.journal,
+            ca,
+            credentials: self.credentials,
+            dialer: self.dialer,
+            names,
+            limits: self.limits,
+        })
+    }
+}
+
+/// Why a door does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    #[error("the door has no TCP listener")]
+    NoListener,
+    #[error("the door's sockets cannot be used")]
+    Socket(#[from] io::Error),
+}
+
+/// One sandbox's way out. Serving consumes it.
 #[derive(Debug)]
-pub struct DoorConfig {}
+pub struct Door {
+    doorway: Arc<Doorway>,
+    hostname: String,
+    families: AddressFamilies,
+}
+
+impl Door {
+    pub fn new(config: DoorConfig) -> Self {
+        let original = Arc::clone(&config.original_destination);
+        let (hostname, families) = (config.hostname.clone(), config.families);
+        Self {
+            doorway: Arc::new(Doorway::new(config.into_shared(), original)),
+            hostname,
+            families,
+        }
+    }
+
+    /// For whoever replaces the policy or asks what the door holds while it serves.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.doorway.shared
+    }
+
+    /// Answers on `listeners` until `shutdown` resolves; then cuts every connection and waits until each has its last
+    /// record. Needs a tokio runtime with I/O and time.
+    pub async fn serve(
+        self,
+        listeners: Listeners,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), DoorError> {
+        if listeners.tcp.is_empty() {
+            return Err(DoorError::NoListener);
+        }
+        let responder = Arc::new(Responder::new(
+            &self.doorway.shared,
+            &self.hostname,
+            self.families,
+        ));
+        let limits = &self.doorway.shared.limits;
+        let (arrivals, mut arrived) = mpsc::channel(64);
+        let mut loops = JoinSet::new();
+        for listener in listeners.tcp {
+            listener.set_nonblocking(true)?;
+            loops.spawn(accept(TcpListener::from_std(listener)?, arrivals.clone()));
+        }
+        for socket in listeners.dns_udp {
+            socket.set_nonblocking(true)?;
+            loops.spawn(listen::udp(
+                UdpSocket::from_std(socket)?,
+                Arc::clone(&responder),
+            ));
+        }
+        for listener in listeners.dns_tcp {
+            listener.set_nonblocking(true)?;
+            let listener = TcpListener::from_std(listener)?;
+            loops.spawn(listen::tcp(
+                listener,
+                Arc::clone(&responder),
+                limits.max_dns_connections,
+            ));
+        }
+        let sums = Arc::clone(&responder);
+        loops.spawn(async move { sums.recorder().run().await });
+
+        let places = Arc::new(Semaphore::new(limits.max_connections.max(1)));
+        let overload = Overload::new(self.doorway.shared.journal.clone());
+        let mut connections = JoinSet::new();
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(ended) = connections.join_next() => report(ended),
+                Some(socket) = arrived.recv() => match Arc::clone(&places).try_acquire_owned() {
+                    Ok(place) => {
+                        let doorway = Arc::clone(&self.doorway);
+                        connections.spawn(async move {
+                            handle(doorway, socket).await;
+                            drop(place);
+                        });
+                    }
+                    Err(_) => refuse_overload(&self.doorway, socket, overload.next()),
+                },
+                Some(ended) = loops.join_next() => report(ended),
+            }
+        }
+        loops.shutdown().await;
+        connections.shutdown().await;
+        responder.recorder().flush();
+        Ok(())
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a task of the door panicked");
+    }
+}
+
+async fn accept(listener: TcpListener, arrivals: mpsc::Sender<TcpStream>) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                if arrivals.send(socket).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            // No descriptors left: those who wait are accepted when others have ended.
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// What a connection beyond the limit gets in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recording {
+    InFull,
+    /// Part of a sum: too many came within one second.
+    Summed,
+}
+
+/// Keeps a flood of connections beyond the limit from flooding the journal.
+#[derive(Debug)]
+struct Overload {
+    journal: Journal,
+    window: Mutex<(Instant, u64)>,
+}
+
+impl Overload {
+    const FULL_RECORDS: u64 = 16;
+
+    fn new(journal: Journal) -> Self {
+        Self {
+            journal,
+            window: Mutex::new((Instant::now(), 0)),
+        }
+    }
+
+    fn next(&self) -> Recording {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.0.elapsed() >= Duration::from_secs(1) {
+            self.sum(window.1);
+            *window = (Instant::now(), 0);
+        }
+        window.1 += 1;
+        if window.1 <= Self::FULL_RECORDS {
+            Recording::InFull
+        } else {
+            Recording::Summed
+        }
+    }
+
+    fn sum(&self, refused: u64) {
+        let Some(further @ 1..) = refused.checked_sub(Self::FULL_RECORDS) else {
+            return;
+        };
+        let event = ProtocolError {
+            connection: None,
+            protocol: "tcp".into(),
+            reason: "too_many_connections".into(),
+            detail: format!("{further} further connections were refused"),
+            status: None,
+        };
+        if let Err(error) = self.journal.append(&Event::ProtocolError(event)) {
+            tracing::error!(%error, "refused connections cannot be recorded");
+        }
+    }
+}
+
+impl Drop for Overload {
+    fn drop(&mut self) {
+        let refused = self
+            .window
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .1;
+        self.sum(refused);
+    }
+}

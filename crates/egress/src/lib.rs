@@ -16,6 +16,7 @@
 //! What it must not know: how traffic was steered to it (see [`OriginalDestination`]) and the life cycle of a sandbox.
 
 pub mod ca;
+pub mod client;
 pub mod connection;
 pub mod context;
 pub mod credentials;
@@ -25,12 +26,13 @@ pub mod door;
 pub mod hello;
 pub mod http;
 pub mod names;
-pub mod rewind;
 pub mod tls;
 pub mod tunnel;
 
 pub use ca::CertificateAuthority;
 pub use context::{DoorLimits, HttpConnection, PolicyCell, PolicyWatch, Shared};
 pub use credentials::{Credential, Credentials};
-pub use dial::{Alpn, AlpnOffer, DialError, Dialer, TlsWanted, Upstream, UpstreamIo};
-pub use door::{Door, DoorConfig, Listeners, OriginalDestination};
+pub use dial::{Alpn, AlpnOffer, DialError, Dialer, Resolver, TlsWanted, Upstream, UpstreamIo};
+pub use dns::AddressFamilies;
+pub use door::{Door, DoorConfig, DoorError, Listeners, OriginalDestination};
+pub use tls::{Roots, UpstreamTls};

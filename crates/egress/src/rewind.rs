@@ -1,1 +1,0 @@
-//! A stream with bytes given back.

@@ -9,6 +9,7 @@ pub mod mount;
 pub mod process;
 pub mod procfs;
 pub mod rlimit;
+pub mod seal;
 pub mod signal;
 pub mod userns;
 

@@ -1,1 +1,21 @@
-#![allow(clippy::unwrap_used)]
+//! Everything that Wardian promises, shown on the real binary. One file an area.
+
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
+mod agents;
+mod clients;
+mod crash;
+mod fail_closed;
+mod hosts;
+mod http;
+mod ipc;
+mod kernel;
+mod memory;
+mod network;
+mod record;
+mod robustness;
+mod sandbox;
+mod stdio;
+mod support;
+mod tls;
+mod upload;

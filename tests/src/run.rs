@@ -18,6 +18,7 @@ pub struct Run<'a> {
     input: Input,
     limit: Duration,
     prefix: Vec<String>,
+    outermost: Vec<String>,
 }
 
 impl<'a> Run<'a> {
@@ -33,6 +34,7 @@ impl<'a> Run<'a> {
             input: Input::Nothing,
             limit: LIMIT,
             prefix: Vec::new(),
+            outermost: Vec::new(),
         }
     }
 
@@ -91,6 +93,16 @@ impl<'a> Run<'a> {
         self
     }
 
+    /// Runs all of it by way of a program that has the suite's rights, not the account's. The suite must be root.
+    pub fn around(mut self, words: &[&str]) -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "this test needs a suite that runs as root"
+        );
+        self.outermost = words.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// Starts it and goes on.
     pub fn start(self) -> Started<'a> {
         let binary = crate::host::wardian_binary().to_str().unwrap();
@@ -99,7 +111,7 @@ impl<'a> Run<'a> {
         words.extend(self.options.iter().map(String::as_str));
         words.push("--");
         words.extend(self.words.iter().map(String::as_str));
-        let mut command = self.host.command(words);
+        let mut command = wrapped(self.host.command(words), &self.outermost);
         for (name, value) in &self.host_env {
             command.env(name, value);
         }
@@ -228,4 +240,25 @@ impl Outcome<'_> {
     pub fn events(&self) -> Events {
         Events::read(self.host, &self.name)
     }
+}
+
+fn wrapped(command: std::process::Command, by: &[String]) -> std::process::Command {
+    let Some((program, arguments)) = by.split_first() else {
+        return command;
+    };
+    let mut outer = std::process::Command::new(program);
+    outer
+        .args(arguments)
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear();
+    outer.envs(
+        command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    if let Some(directory) = command.get_current_dir() {
+        outer.current_dir(directory);
+    }
+    outer
 }

@@ -1,0 +1,254 @@
+//! The journal: what is on it, that it cannot be forged from inside, and that tampering shows. Security case 32.
+
+use std::fs;
+
+use wardian_tests::host::Host;
+use wardian_tests::mode::Mode;
+use wardian_tests::origin::Origin;
+use wardian_tests::policy::Policy;
+
+use crate::support::raw;
+
+wardian_tests::both_modes!(
+    the_story_of_a_run,
+    case_32_one_valid_record_whatever_it_holds,
+    tampering_is_named,
+    denied_events_alone,
+    follow_until_the_end,
+    the_record_is_out_of_reach,
+    sandboxes_that_do_not_exist,
+);
+
+fn the_story_of_a_run(mode: Mode) {
+    let host = Host::new(mode);
+    let origin = Origin::https();
+    let policy = Policy::new().pin_with("origin.test", origin.address(), "paths = [\"/ok\"]");
+    let outcome = host.shell("curl -sS -d abc https://origin.test/ok; curl -sS https://origin.test/no; curl -sS https://denied.test; exit 3").policy(&policy).finish().exited(3);
+    let events = outcome.events();
+    let kinds: Vec<&str> = events
+        .all()
+        .iter()
+        .map(|event| event["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds[0], "sandbox_started");
+    assert_eq!(kinds.last(), Some(&"sandbox_stopped"));
+    for kind in [
+        "policy_in_force",
+        "self_probe",
+        "command_started",
+        "dns",
+        "connection",
+        "request",
+        "response",
+        "command_exited",
+    ] {
+        assert!(kinds.contains(&kind), "no {kind}: {kinds:?}");
+    }
+    let requests = events.of_kind("request");
+    assert_eq!(requests.len(), 2);
+    assert_eq!(
+        (
+            &requests[0]["method"],
+            &requests[0]["host"],
+            &requests[0]["path"]
+        ),
+        (&"POST".into(), &"origin.test".into(), &"/ok".into())
+    );
+    assert_eq!(
+        (&requests[0]["verdict"], &requests[1]["verdict"]),
+        (&"allowed".into(), &"denied".into())
+    );
+    let response = events.of_kind("response")[0];
+    assert_eq!(
+        (&response["status"], &response["bytes_up"]),
+        (&200.into(), &3.into()),
+        "{response}"
+    );
+    assert!(
+        response["milliseconds"].is_u64() && response["bytes_down"].as_u64() == Some(22),
+        "{response}"
+    );
+    assert!(
+        events.of_kind("command_exited")[0]
+            .to_string()
+            .contains('3')
+    );
+    host.wardian(&["verify", &outcome.name]).success();
+    // For people: a table without escape sequences, when it does not go to a terminal.
+    let shown = host.wardian(&["events", &outcome.name]).success().text();
+    assert!(
+        shown.contains("origin.test") && shown.contains("denied") && !shown.contains('\u{1b}'),
+        "{shown}"
+    );
+}
+
+fn case_32_one_valid_record_whatever_it_holds(mode: Mode) {
+    let host = Host::new(mode);
+    let origin = Origin::http();
+    let policy = Policy::new().pin_plain("origin.test", origin.address());
+    let forged = "{\\\"kind\\\":\\\"forged\\\"}";
+    for request in [
+        format!("GET /a\\r\\n{forged}\\r\\n HTTP/1.1\\r\\nHost: origin.test\\r\\n\\r\\n"),
+        format!(
+            "GET /a%0d%0a{forged} HTTP/1.1\\r\\nHost: origin.test\\r\\nConnection: close\\r\\n\\r\\n"
+        ),
+        format!("GET /a HTTP/1.1\\r\\nHost: origin.test\\r\\nX: y\\n{forged}\\r\\n\\r\\n"),
+        format!(
+            "GET /a\\x00b HTTP/1.1\\r\\nHost: origin.test\\r\\nUser-Agent: \\x1b]0;x\\x07\\r\\n\\r\\n{forged}"
+        ),
+        format!("G\\x0aET{forged} / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"),
+    ] {
+        let words = [
+            "/usr/bin/python3",
+            "-c",
+            crate::support::RAW,
+            "origin.test",
+            "80",
+            "plain",
+            &request,
+        ];
+        let outcome = host.run(words).policy(&policy).finish().success();
+        let journal = fs::read(host.state(&outcome.name).join("journal.jsonl")).unwrap();
+        let text = std::str::from_utf8(&journal).expect("the journal is UTF-8");
+        let records: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+            })
+            .collect();
+        assert!(
+            !text
+                .lines()
+                .any(|line| line.starts_with("{\"kind\":\"forged\""))
+                && text.bytes().all(|byte| byte >= b' ' || byte == b'\n')
+        );
+        let about = |kind: &str| {
+            records
+                .iter()
+                .filter(|record| record["event"]["kind"] == kind || record["kind"] == kind)
+                .count()
+        };
+        assert_eq!(
+            about("request") + about("protocol_error"),
+            1,
+            "{request}: {text}"
+        );
+        host.wardian(&["verify", &outcome.name]).success();
+    }
+    let told = raw(
+        &host,
+        &policy,
+        "origin.test",
+        "plain",
+        "GET / HTTP/1.1\\r\\nHost: origin.test\\r\\nConnection: close\\r\\n\\r\\n",
+    );
+    assert_eq!(told[0], "200");
+}
+
+fn tampering_is_named(mode: Mode) {
+    let host = Host::new(mode);
+    let outcome = host
+        .shell("curl -s https://denied.test; curl -s https://denied2.test; exit 0")
+        .finish()
+        .success();
+    let path = host.state(&outcome.name).join("journal.jsonl");
+    let whole = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    assert!(lines.len() >= 6);
+    host.wardian(&["verify", &outcome.name]).success();
+    let changed =
+        lines[3]
+            .replacen("denied", "allowed", 1)
+            .replacen("\"kind\":\"", "\"kind\":\"x", 1);
+    let swapped = [&lines[..2], &[lines[3], lines[2]], &lines[4..]].concat();
+    for (what, text, line) in [
+        (
+            "changed",
+            [&lines[..3], &[changed.as_str()], &lines[4..]]
+                .concat()
+                .join("\n")
+                + "\n",
+            Some(4),
+        ),
+        (
+            "removed",
+            [&lines[..3], &lines[4..]].concat().join("\n") + "\n",
+            Some(4),
+        ),
+        ("swapped", swapped.join("\n") + "\n", Some(3)),
+        (
+            "cut off at the end",
+            lines[..lines.len() - 2].join("\n") + "\n",
+            None,
+        ),
+        ("emptied", String::new(), None),
+    ] {
+        fs::write(&path, text).unwrap();
+        let told = host.wardian(&["verify", &outcome.name]).failed();
+        let said = told.text() + &told.errors();
+        if let Some(line) = line {
+            assert!(
+                said.contains(&line.to_string()),
+                "{what}: line {line} is not named: {said}"
+            );
+        }
+    }
+    fs::write(&path, whole).unwrap();
+    host.wardian(&["verify", &outcome.name]).success();
+}
+
+fn denied_events_alone(mode: Mode) {
+    let host = Host::new(mode);
+    let origin = Origin::https();
+    let policy = Policy::new().pin("origin.test", origin.address());
+    let outcome = host
+        .shell("curl -sS https://origin.test/; curl -s -4 https://denied.test/; exit 0")
+        .policy(&policy)
+        .finish()
+        .success();
+    let told = host
+        .wardian(&["events", &outcome.name, "--denied", "--json"])
+        .success()
+        .text();
+    assert!(
+        told.lines().count() >= 1 && told.lines().all(|line| line.contains("denied.test")),
+        "{told}"
+    );
+}
+
+fn follow_until_the_end(mode: Mode) {
+    let host = Host::new(mode);
+    let started = host
+        .shell("sleep 1.5; curl -s https://denied.test/; sleep 0.5; exit 0")
+        .start();
+    while started.supervisor().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let followed = host.wardian(&["events", started.name(), "--follow", "--json"]);
+    started.finish().success();
+    let followed = followed.success().text();
+    assert!(
+        followed.contains("denied.test")
+            && followed.lines().last().unwrap().contains("sandbox_stopped"),
+        "{followed}"
+    );
+}
+
+fn the_record_is_out_of_reach(mode: Mode) {
+    let host = Host::new(mode);
+    let script = "find / -name 'journal.jsonl*' -not -path '/proc/*' 2>/dev/null; find / -name supervisor.log 2>/dev/null; ls \"$HOME/.local/share\" 2>/dev/null; echo end";
+    for run in [host.shell(script), host.shell(script).as_inner_root()] {
+        assert_eq!(run.text(), "end\n");
+    }
+}
+
+fn sandboxes_that_do_not_exist(mode: Mode) {
+    let host = Host::new(mode);
+    for verb in ["events", "verify", "rm"] {
+        let told = host.wardian(&[verb, "no-such-sandbox"]).failed();
+        assert!(
+            told.errors().contains("no-such-sandbox"),
+            "{verb}: {told:?}"
+        );
+    }
+}

@@ -1,0 +1,230 @@
+//! Helpers that several areas share.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use wardian_tests::events::Events;
+use wardian_tests::host::Host;
+use wardian_tests::process::{Finished, Input, Running};
+use wardian_tests::run::{Outcome, Run};
+
+/// The most a refusal may take, a sandbox's start and stop included.
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(3);
+
+pub(crate) const ATTACKS: &str = include_str!("support/attacks.py");
+const TERMINAL: &str = include_str!("support/terminal.py");
+const RESOLVER: &str = include_str!("support/resolver.py");
+
+/// What came of each attack: `ok` if it worked, else an errno or the signal that ended it.
+pub(crate) type Attempts = BTreeMap<String, String>;
+
+pub(crate) fn attempts(finished: &Finished) -> Attempts {
+    serde_json::from_str(&finished.text()).unwrap_or_else(|error| panic!("{error}: {finished:?}"))
+}
+
+/// Tries attacks inside.
+pub(crate) fn attack<'a>(
+    host: &'a Host,
+    names: &[&str],
+    adjust: impl FnOnce(Run<'a>) -> Run<'a>,
+) -> Attempts {
+    let words = ["/usr/bin/python3", "-c", ATTACKS]
+        .iter()
+        .chain(names)
+        .copied();
+    attempts(&adjust(host.run(words)).finish().success().finished)
+}
+
+/// Tries attacks outside, in namespaces of their own so that the host does not change.
+pub(crate) fn attack_outside(host: &Host, names: &[&str]) -> Attempts {
+    let mut words = vec![
+        "/usr/bin/unshare",
+        "--mount",
+        "--net",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--uts",
+        "--ipc",
+    ];
+    if host.mode() == wardian_tests::mode::Mode::Rootless {
+        words.extend(["--user", "--map-root-user"]);
+    }
+    words.extend(["/usr/bin/python3", "-c", ATTACKS]);
+    words.extend(names);
+    attempts(&host.outside(words).success())
+}
+
+#[track_caller]
+pub(crate) fn assert_each(attempts: &Attempts, wanted: &[&str]) {
+    let other: Vec<_> = attempts
+        .iter()
+        .filter(|(_, outcome)| !wanted.contains(&outcome.as_str()))
+        .collect();
+    assert!(other.is_empty(), "wanted {wanted:?}: {other:?}");
+}
+
+/// What a person at a terminal saw; see `support/terminal.py` for the steps.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    pub(crate) shown: String,
+    pub(crate) exit: Option<i64>,
+    /// The terminal has the settings that it had before.
+    pub(crate) restored: bool,
+}
+
+/// Runs `wardian` on a terminal and plays the steps, all of which must come to pass.
+#[track_caller]
+pub(crate) fn at_terminal(run: Run<'_>, steps: &Value) -> Screen {
+    let steps = steps.to_string();
+    let finished = run
+        .by_way_of(&["/usr/bin/python3", "-c", TERMINAL, &steps, "--"])
+        .finish()
+        .success();
+    let told: Value = serde_json::from_str(&finished.text()).unwrap();
+    let shown = told["shown"].as_str().unwrap().to_owned();
+    assert!(
+        told["failed"].is_null(),
+        "never shown: {}\n--- shown:\n{shown}",
+        told["failed"]
+    );
+    Screen {
+        shown,
+        exit: told["exit"].as_i64(),
+        restored: told["restored"] == true,
+    }
+}
+
+/// A network of its own around `wardian`, with a DNS server that records each question and answers as told.
+/// Needs a suite that runs as root.
+#[derive(Debug)]
+pub(crate) struct Resolver<'a> {
+    host: &'a Host,
+    answers: Value,
+}
+
+impl<'a> Resolver<'a> {
+    /// `answers`: for each name a list of addresses, given in turn.
+    pub(crate) fn new(host: &'a Host, answers: Value) -> Self {
+        Self { host, answers }
+    }
+
+    fn log(&self) -> std::path::PathBuf {
+        self.host.base().join("questions.jsonl")
+    }
+
+    pub(crate) fn around<'r>(&self, run: Run<'r>) -> Run<'r> {
+        let resolv = self.host.base().join("resolv.conf");
+        self.host.write(
+            &resolv,
+            "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+        );
+        self.host.write(&self.log(), "");
+        let script = format!(
+            "set -e; ip link set lo up; mount --bind {} \"$(readlink -f /etc/resolv.conf)\"
+             /usr/bin/python3 -c \"$1\" \"$2\" {} & dns=$!; shift 2; sleep 0.3; set +e
+             \"$@\"; code=$?; kill $dns; exit $code",
+            resolv.display(),
+            self.log().display()
+        );
+        run.around(&[
+            "/usr/bin/unshare",
+            "--net",
+            "--mount",
+            "sh",
+            "-c",
+            &script,
+            "sh",
+            RESOLVER,
+            &self.answers.to_string(),
+        ])
+    }
+
+    /// Names that were asked for, from outside the sandbox's seal.
+    pub(crate) fn questions(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
+        text.lines()
+            .map(|line| {
+                serde_json::from_str::<Value>(line).unwrap()["name"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect()
+    }
+}
+
+/// Everything refused on the record was refused for one of `reasons`, and something was.
+#[track_caller]
+pub(crate) fn refused_for(events: &Events, reasons: &[&str]) {
+    let denied = events.denied();
+    assert!(
+        !denied.is_empty(),
+        "nothing was refused: {:#?}",
+        events.all()
+    );
+    for event in denied {
+        let reason = event["reason"].as_str().unwrap_or_default();
+        assert!(
+            reasons.contains(&reason),
+            "refused for another reason than {reasons:?}: {event}"
+        );
+    }
+}
+
+/// A program run outside as the same account, for a control.
+pub(crate) fn outside_python(host: &Host, program: &str, arguments: &[&str]) -> Finished {
+    let head = ["/usr/bin/python3", "-c", program];
+    let words = head.iter().chain(arguments).copied();
+    Running::start(host.command(words), Input::Nothing).wait(Duration::from_secs(20))
+}
+
+/// The lines of an outcome's standard output, trimmed.
+pub(crate) fn lines(outcome: &Outcome<'_>) -> Vec<String> {
+    outcome
+        .text()
+        .lines()
+        .map(|line| line.trim().to_owned())
+        .collect()
+}
+
+pub(crate) const RAW: &str = include_str!("support/raw.py");
+
+/// Sends bytes (with Python escapes) to a host inside, `plain` to port 80 or `tls` to port 443. The status of each
+/// answer, and then `closed`, `reset` or `open`.
+pub(crate) fn raw(
+    host: &Host,
+    policy: &wardian_tests::policy::Policy,
+    to: &str,
+    kind: &str,
+    bytes: &str,
+) -> Vec<String> {
+    let port = if kind == "tls" { "443" } else { "80" };
+    let words = ["/usr/bin/python3", "-c", RAW, to, port, kind, bytes];
+    lines(&host.run(words).policy(policy).finish().success())
+}
+
+/// The same over TLS, asking for the certificate of another name.
+pub(crate) fn raw_as(
+    host: &Host,
+    policy: &wardian_tests::policy::Policy,
+    to: &str,
+    server_name: &str,
+    bytes: &str,
+) -> Vec<String> {
+    let words = [
+        "/usr/bin/python3",
+        "-c",
+        RAW,
+        to,
+        "443",
+        "tls",
+        bytes,
+        server_name,
+    ];
+    lines(&host.run(words).policy(policy).finish().success())
+}
+
+/// Needs the tests' own Python.
+pub(crate) const H2: &str = include_str!("support/h2.py");

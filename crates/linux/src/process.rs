@@ -214,6 +214,17 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Held by a forked child: a panic that would unwind into the code copied from its parent ends the
+/// process instead.
+#[derive(Debug)]
+pub struct ExitOnUnwind;
+
+impl Drop for ExitOnUnwind {
+    fn drop(&mut self) {
+        exit_now(101)
+    }
+}
+
 /// Closes every descriptor from `first` on.
 pub fn close_from(first: u32) -> SyscallResult<()> {
     check!(

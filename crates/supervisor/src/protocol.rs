@@ -13,7 +13,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use wardian_policy::PolicySources;
+use wardian_policy::{LimitKind, Manifest, ManifestError, Policy, PolicyError, PolicyInputs};
 use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::builtin::Ended;
 
@@ -34,6 +34,56 @@ pub struct Start {
     pub directory: PathBuf,
     pub spec: SandboxSpec,
     pub policy: PolicySources,
+}
+
+/// What a policy is built from, as text: the supervisor builds it again, and so trusts nothing that
+/// its client decided.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct PolicySources {
+    /// The manifest's name, for messages, and its text.
+    pub manifest: Option<(String, String)>,
+    pub presets: Vec<String>,
+    pub allow: Vec<String>,
+    /// Limits by name, which replace the manifest's.
+    pub limits: Vec<(String, String)>,
+    /// `NAME=VALUE`, or `NAME` for the host's value.
+    pub environment: Vec<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SourcesError {
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error("there is no limit named `{0}`")]
+    UnknownLimit(String),
+}
+
+impl PolicySources {
+    pub fn build(&self) -> Result<Policy, SourcesError> {
+        let manifest = self
+            .manifest
+            .as_ref()
+            .map(|(name, text)| Manifest::parse(name, text))
+            .transpose()?;
+        let limits = self
+            .limits
+            .iter()
+            .map(|(name, value)| {
+                let kind = LimitKind::from_name(name)
+                    .ok_or_else(|| SourcesError::UnknownLimit(name.clone()))?;
+                Ok((kind, value.clone()))
+            })
+            .collect::<Result<_, SourcesError>>()?;
+        Ok(Policy::build(&PolicyInputs {
+            manifest,
+            presets: self.presets.clone(),
+            allow: self.allow.clone(),
+            limits,
+            env: self.environment.clone(),
+        })?)
+    }
 }
 
 /// A credential's value on its way into the supervisor. `Debug` shows the name only.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use wardian_events::{
-    Command, CommandExited, CommandStarted, Event, Exit, Journal, Kept, LimitReached, PolicyInForce,
+    Command, CommandExited, CommandStarted, Event, Exit, Journal, Kept, PolicyInForce,
     PrivilegeMode, SandboxStarted, SandboxStopped, StopCause, SystemClock, Tally,
 };
 use wardian_policy::Policy;
@@ -123,11 +123,6 @@ impl Recorder {
             exit: exit(ended),
             milliseconds: self.milliseconds(),
         }))
-    }
-
-    pub fn limit_reached(&self, reached: LimitReached) {
-        // The sandbox is over: there is nothing left to refuse.
-        let _ = self.journal.append(&Event::LimitReached(reached));
     }
 
     /// Keeps what would be missed, removes the rest, and closes the journal.

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use wardian_events::{Event, Journal, SelfProbe, SystemClock};
+use wardian_events::{Event, SelfProbe};
 use wardian_policy::{Limits, Policy};
 use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::builtin::{Guarded, Happening, Requested, Running, Sealed, Spawned, Streams};
@@ -14,7 +14,7 @@ use wardian_sandbox::state::{Lock, SandboxDirectory};
 use crate::client::ClientStreams;
 use crate::door::DoorThread;
 use crate::failure::Failed;
-use crate::limits::{self, LimitWatch};
+use crate::limits;
 use crate::protocol::{FromSupervisor, How, Secret, Start, ToSupervisor};
 use crate::record::Recorder;
 use crate::ending::Ending;
@@ -55,7 +55,7 @@ impl Request {
         }
         let lock = Lock::from(descriptors.remove(0));
         let streams = ClientStreams::new(descriptors, start.spec.terminal)?;
-        let policy = Policy::build(&start.policy).map_err(Failed::sandbox)?;
+        let policy = start.policy.build().map_err(Failed::sandbox)?;
         let directory = SandboxDirectory::at(start.directory.clone(), start.spec.name.clone());
         Ok(Self {
             start,
@@ -107,7 +107,7 @@ impl Life<'_> {
             self.channel.send(&FromSupervisor::Noted(note), &[])?;
         }
         let requested = Requested {
-            limits: limits::of_processes(&limits),
+            limits: placed.of_processes(&limits),
             privilege: self.privilege,
             directory: self.recorder.directory().clone(),
             spec,
@@ -126,8 +126,9 @@ impl Life<'_> {
         crate::client::listen(self.channel, &running, terminal, &ending)?;
         let how = self.accompany(running, &limits, &ending)?;
         door.stop();
-        self.recorder.limits_reached(&placed);
-        drop(placed);
+        for reached in placed.reached() {
+            self.recorder.append(&Event::LimitReached(reached))?;
+        }
         Ok(how)
     }
 
@@ -169,7 +170,7 @@ impl Life<'_> {
         ending: &Ending,
     ) -> Result<How, Failed> {
         ending.arm(running.killer()?);
-        LimitWatch::start(limits, self.recorder.directory(), ending)?;
+        limits::watch(limits, self.recorder.directory(), ending)?;
         loop {
             match running.next() {
                 Happening::Suspended => self.channel.send(&FromSupervisor::Suspended, &[])?,

@@ -114,6 +114,7 @@ impl Prepared {
 
 /// In the child: lets go of everything of the supervisor's but the channel.
 fn enter(channel: Channel, prepared: Prepared) -> ! {
+    let _no_way_back = process::ExitOnUnwind;
     // Descriptor 3 is the channel, 0 to 2 are /dev/null: the supervisor's journal, lock and sockets
     // must not exist in the sandbox.
     let arranged = (|| -> Result<Channel, SyscallError> {
@@ -126,6 +127,7 @@ fn enter(channel: Channel, prepared: Prepared) -> ! {
         for target in 0..3 {
             process::dup_onto(null.as_fd(), target)?;
         }
+        drop(null);
         process::keep_only(channel.as_fd(), 3).map(Channel::from)
     })();
     match arranged {
@@ -167,6 +169,20 @@ impl Drop for KillOnDrop {
 }
 
 impl Launched {
+    /// If pid 1 is gone, it may have said why.
+    fn send(&self, message: &ToInit, descriptors: &[BorrowedFd<'_>]) -> Result<(), LaunchError> {
+        let Err(error) = self.channel.send(message, descriptors) else {
+            return Ok(());
+        };
+        loop {
+            match self.receive() {
+                Ok(_) => {}
+                Err(inside @ LaunchError::Inside { .. }) => return Err(inside),
+                Err(_) => return Err(error.into()),
+            }
+        }
+    }
+
     fn receive(&self) -> Result<(FromInit, Vec<OwnedFd>), LaunchError> {
         match self.channel.receive()? {
             (FromInit::Failed { stage, error }, _) => Err(LaunchError::Inside { stage, error }),
@@ -200,7 +216,7 @@ impl Spawned {
         if self.prepared.requested.privilege == Privilege::Root {
             self.send_mapped_trees()?;
         }
-        self.launched.channel.send(&ToInit::Assemble, &[])?;
+        self.launched.send(&ToInit::Assemble, &[])?;
         let (message, descriptors) = self.launched.receive()?;
         let FromInit::Sealed { listeners } = message else {
             return self.launched.unexpected(&message);
@@ -275,7 +291,7 @@ impl Spawned {
                 .collect::<Result<Vec<_>, LaunchError>>()?;
             let descriptors: Vec<BorrowedFd<'_>> =
                 mounts.iter().map(DetachedMount::as_fd).collect();
-            self.launched.channel.send(&ToInit::Trees, &descriptors)?;
+            self.launched.send(&ToInit::Trees, &descriptors)?;
         }
         Ok(())
     }
@@ -302,7 +318,7 @@ impl Sealed {
             return self.launched.unexpected(&message);
         };
         let terminal = descriptors.pop();
-        self.launched.channel.send(&ToInit::Probe, &[])?;
+        self.launched.send(&ToInit::Probe, &[])?;
         let (message, _) = self.launched.receive()?;
         let FromInit::Probed(checks) = message else {
             return self.launched.unexpected(&message);
@@ -354,7 +370,7 @@ impl Guarded {
             Streams::Three(three) => Some(three),
         };
         let descriptors: Vec<_> = three.iter().flatten().map(AsFd::as_fd).collect();
-        self.launched.channel.send(&ToInit::Start, &descriptors)?;
+        self.launched.send(&ToInit::Start, &descriptors)?;
         let (message, _) = self.launched.receive()?;
         let FromInit::Started { pid } = message else {
             return self.launched.unexpected(&message);

@@ -48,6 +48,7 @@ pub(super) fn run(
     limits: &Limits,
     standard: &Standard,
 ) -> ! {
+    let _no_way_back = process::ExitOnUnwind;
     let Err((stage, error)) = steps(channel, spec, identity, limits, standard);
     let _ = channel.send(&FromProgram::Failed { stage, error }, &[]);
     process::exit_now(127)

@@ -1,0 +1,299 @@
+//! The policy's limits on this host: which are enforced, by what, and those that this process
+//! watches itself because nothing in the kernel does.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+use wardian_events::{LimitNotEnforced, LimitReached};
+use wardian_linux::cgroup::{self, Cgroup, CgroupLimits, MilliCpus, Outcome};
+use wardian_policy::{LimitKind, Limits};
+use wardian_sandbox::SandboxName;
+use wardian_sandbox::builtin::ProcessLimits;
+use wardian_sandbox::ids::Privilege;
+use wardian_sandbox::state::SandboxDirectory;
+
+use crate::ending::Ending;
+use crate::failure::Failed;
+use crate::protocol::{How, Note};
+
+/// How often the layers are measured against the disk limit.
+const DISK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A sandbox's place in the cgroup hierarchies, if the host gives it one.
+#[derive(Debug)]
+pub struct Placed {
+    cgroup: Option<Cgroup>,
+    features: Vec<Feature>,
+    pids_by_rlimit: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Feature {
+    kind: LimitKind,
+    requested: String,
+    outcome: Outcome,
+}
+
+/// Sets up what the kernel can enforce. Fails if the policy requires a limit that the host lacks.
+pub fn place(
+    name: &SandboxName,
+    limits: &Limits,
+    privilege: Privilege,
+) -> Result<Placed, Failed> {
+    let wanted = CgroupLimits {
+        memory: limits.memory().map(|memory| memory.get()),
+        cpus: limits.cpus().map(|cpus| MilliCpus(cpus.millis())),
+        pids: limits.pids().map(|pids| u64::from(pids.get())),
+    };
+    let created = cgroup::create(name.as_str(), &wanted).map_err(Failed::sandbox)?;
+    let mut features = Vec::new();
+    let mut note = |kind, requested: Option<String>, outcome: Option<Outcome>| {
+        if let Some((requested, outcome)) = requested.zip(outcome) {
+            features.push(Feature {
+                kind,
+                requested,
+                outcome,
+            });
+        }
+    };
+    let by = |how: &str| {
+        Some(Outcome::Enforced {
+            how: how.to_owned(),
+        })
+    };
+    note(
+        LimitKind::Memory,
+        limits.memory().map(|memory| memory.to_string()),
+        created.memory,
+    );
+    note(
+        LimitKind::Cpus,
+        limits.cpus().map(|cpus| cpus.to_string()),
+        created.cpus,
+    );
+    let counted = matches!(created.pids, Some(Outcome::Enforced { .. }));
+    // The kernel counts a user's processes in each user namespace by itself, but never root's.
+    let pids_by_rlimit = (!counted && privilege == Privilege::Rootless)
+        .then(|| limits.pids().map(|pids| u64::from(pids.get())))
+        .flatten();
+    note(
+        LimitKind::Pids,
+        limits.pids().map(|pids| pids.to_string()),
+        match pids_by_rlimit {
+            Some(_) => by("RLIMIT_NPROC of the sandbox's user namespace"),
+            None => created.pids,
+        },
+    );
+    note(
+        LimitKind::Files,
+        limits.files().map(|files| files.to_string()),
+        by("RLIMIT_NOFILE"),
+    );
+    note(
+        LimitKind::Disk,
+        limits.disk().map(|disk| disk.to_string()),
+        by("the supervisor, measuring every 2 s"),
+    );
+    note(
+        LimitKind::Time,
+        limits.time().map(|time| time.to_string()),
+        by("the supervisor"),
+    );
+    let placed = Placed {
+        cgroup: created.cgroup,
+        features,
+        pids_by_rlimit,
+    };
+    placed.refuse_missing(limits)?;
+    Ok(placed)
+}
+
+impl Placed {
+    fn refuse_missing(&self, limits: &Limits) -> Result<(), Failed> {
+        for feature in &self.features {
+            if let Outcome::NotEnforced { why, fix } = &feature.outcome
+                && limits.required().contains(&feature.kind)
+            {
+                let failed = Failed::sandbox(format!(
+                    "the policy requires the limit `{}`, which this host does not enforce: {why}",
+                    feature.kind.name()
+                ));
+                return Err(match fix {
+                    Some(fix) => failed.hint(fix.clone()),
+                    None => failed,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Directories to remove afterwards, whoever does it.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.cgroup
+            .iter()
+            .flat_map(|cgroup| cgroup.paths().to_vec())
+            .collect()
+    }
+
+    /// Puts pid 1 under the limits, before it can have children.
+    pub fn add(&self, pid: Pid) -> Result<(), Failed> {
+        match &self.cgroup {
+            Some(cgroup) => cgroup.add(pid).map_err(Failed::sandbox),
+            None => Ok(()),
+        }
+    }
+
+    pub fn of_processes(&self, limits: &Limits) -> ProcessLimits {
+        ProcessLimits {
+            open_files: limits.files().map(|files| files.get()),
+            processes: self.pids_by_rlimit,
+            // No file can be larger than all files together.
+            file_size: limits.disk().map(|disk| disk.get()),
+        }
+    }
+
+    pub fn enforced(&self) -> Vec<String> {
+        self.features
+            .iter()
+            .filter_map(|feature| match &feature.outcome {
+                Outcome::Enforced { how } => Some(format!(
+                    "{} {} ({how})",
+                    feature.kind.name(),
+                    feature.requested
+                )),
+                Outcome::NotEnforced { .. } => None,
+            })
+            .collect()
+    }
+
+    pub fn not_enforced(&self) -> Vec<LimitNotEnforced> {
+        self.features
+            .iter()
+            .filter_map(|feature| match &feature.outcome {
+                Outcome::NotEnforced { why, .. } => Some(LimitNotEnforced {
+                    limit: feature.kind.name().to_owned(),
+                    requested: feature.requested.clone(),
+                    why: why.clone(),
+                }),
+                Outcome::Enforced { .. } => None,
+            })
+            .collect()
+    }
+
+    /// For the person who starts the sandbox.
+    pub fn notes(&self) -> Vec<Note> {
+        self.not_enforced()
+            .into_iter()
+            .map(|missing| Note {
+                feature: missing.limit,
+                why: missing.why,
+            })
+            .collect()
+    }
+
+    /// What the kernel refused or killed for, at the end.
+    pub fn reached(&self) -> Vec<LimitReached> {
+        let Some(cgroup) = &self.cgroup else {
+            return Vec::new();
+        };
+        let stats = cgroup.stats();
+        let mut reached = Vec::new();
+        let mut add = |kind: LimitKind, times: u64, action: &str| {
+            if times > 0 {
+                reached.push(LimitReached {
+                    limit: kind.name().to_owned(),
+                    value: self
+                        .features
+                        .iter()
+                        .find(|feature| feature.kind == kind)
+                        .map_or_else(|| "-".to_owned(), |feature| feature.requested.clone()),
+                    action: format!("{action} ({times} times)"),
+                });
+            }
+        };
+        add(LimitKind::Memory, stats.oom_kills.unwrap_or(0), "a process was killed");
+        add(LimitKind::Pids, stats.pids_refused.unwrap_or(0), "a new process was refused");
+        reached
+    }
+}
+
+/// Ends the sandbox when its time is up or its layers have grown too large. Runs in a thread of its
+/// own, and only if the policy has such a limit.
+pub fn watch(
+    limits: &Limits,
+    directory: &SandboxDirectory,
+    ending: &Ending,
+) -> Result<(), Failed> {
+    let disk = limits.disk().map(|disk| disk.get());
+    let time = limits.time().map(|time| time.get());
+    if disk.is_none() && time.is_none() {
+        return Ok(());
+    }
+    let begun = Instant::now();
+    let layers = directory.layers();
+    let ending = ending.clone();
+    let watch = move || {
+        loop {
+            let left = time.map(|time| time.saturating_sub(begun.elapsed()));
+            if left == Some(Duration::ZERO) {
+                return ending.end(How::TimeLimit);
+            }
+            if disk.is_some_and(|disk| usage(&layers) > disk) {
+                return ending.end(How::DiskLimit);
+            }
+            let wait = match disk {
+                Some(_) => left.map_or(DISK_INTERVAL, |left| left.min(DISK_INTERVAL)),
+                None => left.unwrap_or(DISK_INTERVAL),
+            };
+            std::thread::sleep(wait);
+        }
+    };
+    std::thread::Builder::new()
+        .name("limits".to_owned())
+        .spawn(watch)
+        .map(drop)
+        .map_err(Failed::sandbox)
+}
+
+/// Bytes on disk below `path`, in blocks as du(1) counts. What vanishes meanwhile counts as nothing.
+fn usage(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let mut total = 0;
+    let mut queue = vec![path.to_owned()];
+    while let Some(directory) = queue.pop() {
+        let Ok(entries) = std::fs::read_dir(&directory) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            // `DirEntry::metadata` does not follow symlinks.
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            total += metadata.blocks() * 512;
+            if metadata.is_dir() {
+                queue.push(entry.path());
+            }
+        }
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_counts_blocks_and_not_what_links_point_to() {
+        let base = tempfile::tempdir().unwrap();
+        let inside = base.path().join("inside");
+        std::fs::create_dir(&inside).unwrap();
+        std::fs::write(base.path().join("outside"), vec![1; 1 << 20]).unwrap();
+        std::os::unix::fs::symlink("../outside", inside.join("link")).unwrap();
+        let before = usage(&inside);
+        std::fs::write(inside.join("file"), vec![1; 300_000]).unwrap();
+        let grown = usage(&inside) - before;
+        assert!((300_000..500_000).contains(&grown), "{grown}");
+        assert!(before < 100_000, "{before}");
+    }
+}

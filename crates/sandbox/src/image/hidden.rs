@@ -100,8 +100,12 @@ impl Cover<'_> {
                 lower: &self.lower.join(kept),
                 upper: &self.upper.join(kept),
             };
-            if cover.lower.is_dir() {
-                cover.hide_private_children(self, Path::new(kept))?;
+            match fs::metadata(cover.lower) {
+                Ok(metadata) if metadata.mode() & 0o005 != 0o005 => self.hide(Path::new(kept))?,
+                Ok(metadata) if metadata.is_dir() => {
+                    cover.hide_private_children(self, Path::new(kept))?;
+                }
+                _ => {}
             }
         }
         for (name, mode) in [
@@ -118,7 +122,7 @@ impl Cover<'_> {
     fn hide_private_children(&self, root: &Cover<'_>, below: &Path) -> io::Result<()> {
         for entry in fs::read_dir(self.lower)? {
             let entry = entry?;
-            if entry.file_type()?.is_file() && entry.metadata()?.mode() & 0o004 == 0 {
+            if !entry.file_type()?.is_symlink() && entry.metadata()?.mode() & 0o004 == 0 {
                 root.hide(&below.join(entry.file_name()))?;
             }
         }

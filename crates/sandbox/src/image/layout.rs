@@ -203,6 +203,9 @@ pub fn plan(
         plan.add(path, Content::Memory { size: None, mode });
     }
     plan.add("/run/lock", Content::Directory { mode: 0o1777 });
+    for path in ["/home", "/media", "/mnt", "/srv"] {
+        plan.add(path, Content::Directory { mode: 0o755 });
+    }
     plan.add(
         &spec.user.home,
         Content::Bind {

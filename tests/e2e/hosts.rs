@@ -5,7 +5,7 @@ use wardian_tests::mode::Mode;
 use wardian_tests::origin::Origin;
 use wardian_tests::policy::Policy;
 
-use crate::support::{AT_ONCE, lines, raw};
+use crate::support::{AT_ONCE, isolated, lines, raw};
 
 wardian_tests::both_modes!(
     case_74_addresses_in_odd_spellings_lead_nowhere,
@@ -103,7 +103,7 @@ fn case_74_private_addresses_even_where_everything_is_allowed(mode: Mode) {
         "[64:ff9b::a01:203]",
         "198.18.255.254",
     ] {
-        let outcome = host
+        let run = host
             .run([
                 "curl",
                 "-sS",
@@ -115,9 +115,8 @@ fn case_74_private_addresses_even_where_everything_is_allowed(mode: Mode) {
                 "%{http_code}\n",
                 &format!("http://{address}/"),
             ])
-            .policy(&policy)
-            .finish()
-            .within(AT_ONCE);
+            .policy(&policy);
+        let outcome = isolated(&host, run).finish().within(AT_ONCE);
         assert!(!outcome.text().contains("200"), "{address}: {outcome:?}");
         outcome
             .events()
@@ -189,7 +188,7 @@ fn case_76_wildcards_mean_subdomains(mode: Mode) {
         );
     }
     // An address is no name.
-    assert_ne!(status(&host, &policy, "http://192.0.2.7/"), "200");
+    assert_ne!(status(&host, &policy, "http://198.51.100.7/"), "200");
 }
 
 fn case_78_malformed_authorities(mode: Mode) {

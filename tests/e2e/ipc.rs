@@ -93,7 +93,7 @@ fn case_30_escape_sequences_are_made_visible(mode: Mode) {
     // Titles, clipboards and cursor movements in whatever may be shown: arguments, host names, paths.
     let hostile = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}";
     let program = "import socket, sys
-try: socket.create_connection(('192.0.2.7', 80), 5).sendall(b'GET /\\x1b]0;owned\\x07 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')
+try: socket.create_connection(('198.51.100.7', 80), 5).sendall(b'GET /\\x1b]0;owned\\x07 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')
 except OSError: pass";
     let outcome = host
         .run(["/usr/bin/python3", "-c", program, hostile])

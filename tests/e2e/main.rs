@@ -5,6 +5,7 @@
 mod agents;
 mod clients;
 mod crash;
+mod dns;
 mod fail_closed;
 mod hosts;
 mod http;
@@ -15,6 +16,7 @@ mod network;
 mod record;
 mod robustness;
 mod sandbox;
+mod smuggling;
 mod stdio;
 mod support;
 mod tls;

@@ -97,7 +97,7 @@ pub(crate) fn at_terminal(run: Run<'_>, steps: &Value) -> Screen {
 }
 
 /// A network of its own around `wardian`, with a DNS server that records each question and answers as told.
-/// Needs a suite that runs as root.
+///
 #[derive(Debug)]
 pub(crate) struct Resolver<'a> {
     host: &'a Host,
@@ -128,17 +128,13 @@ impl<'a> Resolver<'a> {
             resolv.display(),
             self.log().display()
         );
-        run.around(&[
-            "/usr/bin/unshare",
-            "--net",
-            "--mount",
-            "sh",
-            "-c",
-            &script,
-            "sh",
-            RESOLVER,
-            &self.answers.to_string(),
-        ])
+        let answers = self.answers.to_string();
+        let mut words = vec!["/usr/bin/unshare", "--net", "--mount"];
+        if !rustix::process::geteuid().is_root() {
+            words.extend(["--user", "--map-root-user"]);
+        }
+        words.extend(["sh", "-c", &script, "sh", RESOLVER, &answers]);
+        run.around(&words)
     }
 
     /// Names that were asked for, from outside the sandbox's seal.
@@ -153,6 +149,11 @@ impl<'a> Resolver<'a> {
             })
             .collect()
     }
+}
+
+/// In a network without a way out, for programs that would dial real addresses if a refusal failed.
+pub(crate) fn isolated<'r>(host: &Host, run: Run<'r>) -> Run<'r> {
+    Resolver::new(host, serde_json::json!({})).around(run)
 }
 
 /// Everything refused on the record was refused for one of `reasons`, and something was.

@@ -116,7 +116,7 @@ fn case_90_the_name_decides_where_it_goes(mode: Mode) {
             "-m",
             "5",
             "--resolve",
-            "origin.test:443:192.0.2.66",
+            "origin.test:443:198.51.100.66",
             "https://origin.test/",
         ])
         .policy(&policy)
@@ -133,7 +133,7 @@ fn case_90_the_name_decides_where_it_goes(mode: Mode) {
         .filter(|event| {
             event["kind"] == "connection"
                 && event["verdict"] == "allowed"
-                && event["host"] == "192.0.2.66"
+                && event["host"] == "198.51.100.66"
         })
         .count();
     assert_eq!(dialled, 0);

@@ -7,6 +7,7 @@
 
 pub mod certificates;
 pub mod events;
+pub mod git;
 pub mod host;
 pub mod mode;
 pub mod model;

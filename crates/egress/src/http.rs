@@ -24,7 +24,6 @@ pub mod head;
 mod inject;
 mod judge;
 pub mod limits;
-mod meter;
 mod origin;
 mod record;
 pub mod refusal;
@@ -34,21 +33,15 @@ mod stream;
 mod tests;
 pub mod websocket;
 
-use std::sync::atomic::Ordering;
-
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::context::HttpConnection;
 use crate::dial::Alpn;
 
-/// What went through one downstream connection, as seen at its (decrypted) inner side.
+/// How one downstream connection went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionTotals {
     pub requests: u64,
-    /// Bytes that the program sent.
-    pub bytes_up: u64,
-    /// Bytes that it was sent.
-    pub bytes_down: u64,
     /// Why the door ended the connection, if it did: `malformed_request`, `idle`, `head_timeout`, ...
     pub cut: Option<&'static str>,
 }
@@ -73,15 +66,9 @@ pub async fn serve<IO>(
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (io, counts) = meter::Metered::new(io);
     let (requests, cut) = match alpn {
         Alpn::H1 | Alpn::None => h1::serve(io, &connection).await?,
         Alpn::H2 => h2::serve(io, connection).await?,
     };
-    Ok(ConnectionTotals {
-        requests,
-        bytes_up: counts.read.load(Ordering::Relaxed),
-        bytes_down: counts.written.load(Ordering::Relaxed),
-        cut,
-    })
+    Ok(ConnectionTotals { requests, cut })
 }

@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use self::stream::StreamEnd;
 use self::upstream::Upstreams;
 use super::ServeError;
+use super::judge;
 use super::limits::{MAX_RESETS, Timeouts};
 use super::record::{self, Spoken};
 use crate::context::HttpConnection;
@@ -34,6 +35,8 @@ use crate::context::HttpConnection;
 #[derive(Debug)]
 pub(crate) struct Streams {
     pub(crate) connection: HttpConnection,
+    /// Its host, as `:authority` says it.
+    pub(crate) host: String,
     pub(crate) timeouts: Timeouts,
     pub(crate) upstreams: Upstreams,
 }
@@ -86,7 +89,9 @@ where
         Err(_) => return Ok((0, Some("head_timeout"))),
     };
     let most_tasks = 2 * connection.shared.limits.max_concurrent_streams as usize;
+    let host = judge::host_text(&connection);
     let shared = Arc::new(Streams {
+        host,
         connection,
         timeouts,
         upstreams: Upstreams::default(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use wardian_policy::{
     Authority, ConnectionPermit, Policy, RequestFacts, RequestPermit, RequestTarget, Scheme,
-    Upgrade,
+    TargetError, Upgrade,
 };
 
 use super::ServeError;
@@ -56,10 +56,10 @@ pub(crate) struct Permitted {
 /// Judges. The inner error is a refusal, already recorded; the outer one means that there is no record.
 pub(crate) fn judge(
     connection: &HttpConnection,
+    host: &str,
     asked: Asked<'_>,
 ) -> Result<Result<Permitted, Box<Refusal>>, ServeError> {
-    let host = host_text(connection);
-    let (authority, target) = match read(connection, asked, &host) {
+    let (authority, target) = match read(connection, asked, host) {
         Ok(read) => read,
         Err(refusal) => {
             record::refused(connection, asked.line(asked.target), &refusal)?;
@@ -91,7 +91,7 @@ pub(crate) fn judge(
             let rule = denial.rule().map(ToString::to_string);
             let about = About {
                 path: Some(target.path()),
-                ..about(connection, asked, &host)
+                ..about(connection, asked, host)
             };
             let refusal = Box::new(Refusal::denied(
                 denial.reason(),
@@ -108,14 +108,14 @@ pub(crate) fn judge(
 /// Refuses and records a permitted request whose host may not be reached where it is.
 pub(crate) fn refuse_address(
     connection: &HttpConnection,
+    host: &str,
     asked: Asked<'_>,
     permitted: &Permitted,
     error: &DialError,
 ) -> Result<Refusal, ServeError> {
-    let host = host_text(connection);
     let about = About {
         path: Some(permitted.target.path()),
-        ..about(connection, asked, &host)
+        ..about(connection, asked, host)
     };
     let refusal = Refusal::dial(error, about);
     record::refused(connection, asked.line(permitted.target.as_str()), &refusal)?;
@@ -172,41 +172,26 @@ fn read(
     if let Some(text) = asked.host_field {
         self::authority(connection, text, about)?;
     }
-    let target = match absolute(asked.target) {
-        None => asked.target.to_owned(),
-        Some((scheme, named, rest)) => {
-            if !scheme.eq_ignore_ascii_case(record::scheme_str(connection.scheme)) {
-                return Err(Box::new(Refusal::misdirected(
-                    "the target's scheme is not the connection's",
-                    about,
-                )));
-            }
-            self::authority(connection, named, about)?;
-            if rest.starts_with('/') {
-                rest.to_owned()
-            } else {
-                format!("/{rest}")
-            }
-        }
-    };
-    if target == "*" && asked.method != "OPTIONS" {
-        return Err(Box::new(Refusal::bad_request(
-            "bad_target",
-            "`*` is a target for OPTIONS only",
-            about,
-        )));
-    }
-    let target = RequestTarget::parse(&target).map_err(|error| {
+    let bad_target = |error: TargetError| {
         Box::new(Refusal::bad_request(
             "bad_target",
             &error.to_string(),
             about,
         ))
-    })?;
-    Ok((authority, target))
+    };
+    if asked.target.starts_with('/') || asked.target == "*" {
+        let target = RequestTarget::parse_for(asked.method, asked.target).map_err(bad_target)?;
+        return Ok((authority, target));
+    }
+    let absolute = RequestTarget::parse_absolute(asked.target).map_err(bad_target)?;
+    if absolute.scheme != connection.scheme {
+        let why = "the target's scheme is not the connection's";
+        return Err(Box::new(Refusal::misdirected(why, about)));
+    }
+    agrees(connection, &absolute.authority, asked.target, about)?;
+    Ok((authority, absolute.target))
 }
 
-/// The authority must name the connection's host; a port, if it has one, the connection's port.
 fn authority(
     connection: &HttpConnection,
     text: &str,
@@ -219,46 +204,24 @@ fn authority(
             about,
         ))
     })?;
-    let Authority { host, port } = &authority;
-    if *host != connection.destination.host
-        || port.is_some_and(|port| port != connection.destination.port)
-    {
-        let why = format!(
-            "the request names {text}, the connection is for {}",
-            about.host
-        );
-        return Err(Box::new(Refusal::misdirected(&why, about)));
-    }
+    agrees(connection, &authority, text, about)?;
     Ok(authority)
 }
 
-/// Splits `scheme://authority/rest`; None for every other form.
-fn absolute(target: &str) -> Option<(&str, &str, &str)> {
-    if target.starts_with('/') {
-        return None;
+/// An authority must name the connection's host; a port, if it has one, the connection's port.
+fn agrees(
+    connection: &HttpConnection,
+    authority: &Authority,
+    text: &str,
+    about: About<'_>,
+) -> Result<(), Box<Refusal>> {
+    let meant = &connection.destination;
+    if authority.agrees_with(&meant.host, meant.port) {
+        return Ok(());
     }
-    let (scheme, after) = target.split_once("://")?;
-    let end = after.find(['/', '?']).unwrap_or(after.len());
-    Some((scheme, &after[..end], &after[end..]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn absolute_targets_split() {
-        assert_eq!(
-            absolute("http://a.com:80/x?y"),
-            Some(("http", "a.com:80", "/x?y"))
-        );
-        assert_eq!(absolute("http://a.com"), Some(("http", "a.com", "")));
-        assert_eq!(
-            absolute("http://a.com?x=/"),
-            Some(("http", "a.com", "?x=/"))
-        );
-        assert_eq!(absolute("/http://a.com"), None);
-        assert_eq!(absolute("*"), None);
-        assert_eq!(absolute("a.com:443"), None);
-    }
+    let why = format!(
+        "the request names {text}, the connection is for {}",
+        about.host
+    );
+    Err(Box::new(Refusal::misdirected(&why, about)))
 }

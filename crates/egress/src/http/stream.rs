@@ -101,11 +101,9 @@ impl<R: AsyncRead + Unpin> Source<R> {
         }
     }
 
+    /// Room for a good read. What was taken is reclaimed where it lies; a new block is the exception.
     fn make_room(&mut self) {
-        if self.buffer.is_empty() && self.buffer.capacity() < self.want {
-            // Nothing to keep: a new block, rather than one that grows by copying.
-            self.buffer = BytesMut::with_capacity(self.want);
-        } else if self.buffer.capacity() == self.buffer.len() {
+        if self.buffer.capacity() - self.buffer.len() < self.want / 2 {
             self.buffer.reserve(self.want);
         }
     }

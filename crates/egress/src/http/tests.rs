@@ -1,1 +1,8 @@
-//! End to end over loopback.
+//! End to end over loopback: a program's socket on one side, real servers on the other, the door between them.
+
+mod forward;
+mod h2;
+mod malformed;
+mod secrets;
+mod support;
+mod websocket;

@@ -73,6 +73,8 @@ pub(crate) enum Broken {
     CutShort {
         reason: &'static str,
     },
+    /// HTTP/2: the origin says that it did nothing with the request (GOAWAY, REFUSED_STREAM), so it may go again.
+    Unprocessed,
     /// HTTP/2: the origin reset the stream before it answered.
     Reset(h2::Reason),
     ClientGone,

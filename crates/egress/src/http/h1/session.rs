@@ -1,6 +1,8 @@
 //! The requests of one HTTP/1.1 connection.
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+mod answers;
+
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use wardian_events::ResponseOutcome;
 use wardian_policy::Upgrade;
@@ -17,11 +19,11 @@ use crate::http::field::Field;
 use crate::http::head::{self, BodyLength, HeadEnd, HeadError, Persistence, RequestHead};
 use crate::http::inject;
 use crate::http::judge::{self, Asked, Permitted};
-use crate::http::limits::{MAX_BODY, MAX_DISCARD, REST_AFTER, Timeouts};
+use crate::http::limits::{MAX_BODY, REST_AFTER, Timeouts};
 use crate::http::origin::{self, Origin};
 use crate::http::record::{self, Exchange, Line, Spoken};
-use crate::http::refusal::{About, Class, Refusal};
-use crate::http::stream::{BodyReader, Pace, Source};
+use crate::http::refusal::{Class, Refusal};
+use crate::http::stream::{Pace, Source};
 use crate::http::{ServeError, websocket};
 
 /// Where the connection stands, for whoever finds it out of time.
@@ -37,6 +39,8 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Session<'a, R, W> {
     connection: &'a HttpConnection,
+    /// The connection's host, as a `Host` field says it.
+    host: String,
     timeouts: Timeouts,
     client: Source<R>,
     sink: W,
@@ -63,6 +67,7 @@ where
     ) -> Self {
         Self {
             connection,
+            host: judge::host_text(connection),
             timeouts,
             client: Source::new(reader),
             sink,
@@ -193,7 +198,6 @@ where
             Ok(websocket::Asked::Nothing) => (None, Handshake::No),
             Ok(websocket::Asked::WebSocket) => (Some(Upgrade::WebSocket), Handshake::WebSocket),
             Err(error) => {
-                let host = judge::host_text(self.connection);
                 let asked = Asked {
                     spoken: Spoken::Http1,
                     method,
@@ -202,7 +206,8 @@ where
                     target: line.target,
                     upgrade: None,
                 };
-                let refusal = Refusal::upgrade(&error, judge::about(self.connection, asked, &host));
+                let refusal =
+                    Refusal::upgrade(&error, judge::about(self.connection, asked, &self.host));
                 record::refused(self.connection, line, &refusal)?;
                 return self.answer(&refusal, false, true).await.map(After::End);
             }
@@ -215,7 +220,7 @@ where
             target: line.target,
             upgrade,
         };
-        let permitted = match judge::judge(self.connection, asked)? {
+        let permitted = match judge::judge(self.connection, &self.host, asked)? {
             Ok(permitted) => permitted,
             Err(refusal) if refusal.error == Class::BadRequest => {
                 return self.answer(&refusal, false, true).await.map(After::End);
@@ -233,7 +238,8 @@ where
             deadline.lift();
             let located = origin::locate(self.connection, &permitted).await;
             if let Err(error @ DialError::Denied(_)) = &located {
-                let refusal = judge::refuse_address(self.connection, asked, &permitted, error)?;
+                let refusal =
+                    judge::refuse_address(self.connection, &self.host, asked, &permitted, error)?;
                 return self.refuse(&refusal, &head, deadline).await;
             }
             route = Some(located);
@@ -260,7 +266,6 @@ where
     ) -> Result<After, ServeError> {
         let connection = self.connection;
         let limits = &connection.shared.limits;
-        let host = judge::host_text(connection);
         let is_head = head.method.of(&self.head) == b"HEAD";
         loop {
             let mut origin = match self.origin.take() {
@@ -280,8 +285,7 @@ where
                     match opened {
                         Ok(dialed) => Origin::from(dialed),
                         Err(error) => {
-                            let refusal =
-                                Refusal::dial(&error, self.about(head, &permitted, &host));
+                            let refusal = Refusal::dial(&error, self.about(head, &permitted));
                             return self.failed(&refusal, head, deadline).await;
                         }
                     }
@@ -292,8 +296,7 @@ where
                 match inject::for_request(connection, &permitted.request, origin.identity) {
                     Ok(injection) => injection,
                     Err(error) => {
-                        let refusal =
-                            Refusal::unusable(&error, self.about(head, &permitted, &host));
+                        let refusal = Refusal::unusable(&error, self.about(head, &permitted));
                         return self.failed(&refusal, head, deadline).await;
                     }
                 };
@@ -307,7 +310,7 @@ where
                 &mut self.scratch.up,
                 received,
                 permitted.target.as_str(),
-                &host,
+                &self.host,
                 handshake,
                 &mut injection,
             );
@@ -383,7 +386,7 @@ where
                         Ok(()) => self
                             .finish(ResponseOutcome::Complete)
                             .map(|()| After::End(Ended::Done)),
-                        Err(broken) => self.broken(broken, head, &permitted, &host).await,
+                        Err(broken) => self.broken(broken, head, &permitted).await,
                     };
                 }
                 Err(Broken::NoAnswer) if origin.reused => {
@@ -397,234 +400,8 @@ where
                     self.finish(record::upstream_failed("upstream_closed"))?;
                     return Ok(After::End(Ended::Cut("upstream_closed")));
                 }
-                Err(broken) => return self.broken(broken, head, &permitted, &host).await,
+                Err(broken) => return self.broken(broken, head, &permitted).await,
             }
-        }
-    }
-
-    /// The exchange broke off: says so to the program if it has heard nothing yet, and closes.
-    async fn broken(
-        &mut self,
-        broken: Broken,
-        head: &RequestHead,
-        permitted: &Permitted,
-        host: &str,
-    ) -> Result<After, ServeError> {
-        let about = self.about(head, permitted, host);
-        let (refusal, outcome) = match broken {
-            Broken::NoAnswer | Broken::Reset(_) => {
-                let why = "the origin closed the connection without an answer";
-                (
-                    Refusal::upstream("upstream_closed", why, about),
-                    record::upstream_failed("upstream_closed"),
-                )
-            }
-            Broken::BadAnswer { reason, why } => (
-                Refusal::upstream(reason, &why, about),
-                record::upstream_failed(reason),
-            ),
-            Broken::ClientMalformed(error) => {
-                record::protocol_error(
-                    self.connection,
-                    Spoken::Http1,
-                    error.reason(),
-                    &error.to_string(),
-                )?;
-                (Refusal::bad_body(&error), record::cut(error.reason()))
-            }
-            Broken::ClientTooMuch => (Refusal::too_much(), record::cut("byte_limit")),
-            Broken::CutShort {
-                reason: "byte_limit",
-            } => {
-                self.finish(record::cut("byte_limit"))?;
-                return Ok(After::End(Ended::Cut("byte_limit")));
-            }
-            Broken::CutShort { reason } => {
-                self.finish(record::upstream_failed(reason))?;
-                return Ok(After::End(Ended::Cut(reason)));
-            }
-            Broken::ClientGone => {
-                self.finish(ResponseOutcome::ClientGone)?;
-                return Ok(After::End(Ended::Done));
-            }
-        };
-        if self
-            .exchange
-            .as_ref()
-            .is_none_or(|exchange| exchange.status.is_some())
-        {
-            self.finish(outcome)?;
-            return Ok(After::End(Ended::Cut(refusal.reason)));
-        }
-        if let Some(exchange) = &mut self.exchange {
-            exchange.status = Some(refusal.status);
-        }
-        self.finish(outcome)?;
-        let is_head = head.method.of(&self.head) == b"HEAD";
-        self.answer(&refusal, is_head, true).await.map(After::End)
-    }
-
-    /// A permitted request that never reached its origin.
-    async fn failed(
-        &mut self,
-        refusal: &Refusal,
-        head: &RequestHead,
-        deadline: &Deadline,
-    ) -> Result<After, ServeError> {
-        if let Some(exchange) = &mut self.exchange {
-            exchange.status = Some(refusal.status);
-        }
-        self.finish(match refusal.error {
-            Class::Denied => record::cut(refusal.reason),
-            _ => record::upstream_failed(refusal.reason),
-        })?;
-        self.refuse(refusal, head, deadline).await
-    }
-
-    fn finish(&mut self, outcome: ResponseOutcome) -> Result<(), ServeError> {
-        self.exchange
-            .take()
-            .map_or(Ok(()), |exchange| exchange.finish(outcome))
-    }
-
-    fn about<'h>(
-        &'h self,
-        head: &RequestHead,
-        permitted: &'h Permitted,
-        host: &'h str,
-    ) -> About<'h> {
-        About {
-            scheme: record::scheme_str(self.connection.scheme),
-            host,
-            method: Some(head.method.text(&self.head)),
-            path: Some(permitted.target.path()),
-        }
-    }
-
-    /// Answers a request that is not forwarded. The connection goes on if the request ends here or soon.
-    async fn refuse(
-        &mut self,
-        refusal: &Refusal,
-        head: &RequestHead,
-        deadline: &Deadline,
-    ) -> Result<After, ServeError> {
-        self.phase = Phase::Refusing;
-        deadline.set(self.timeouts.head);
-        let short = match head.body {
-            BodyLength::None => true,
-            // Who waits for a 100 may or may not send the body after a refusal.
-            BodyLength::Fixed(length) => length <= MAX_DISCARD && !head.expects_continue,
-            BodyLength::Chunked => false,
-        };
-        let closes = !short || head.persistence == Persistence::Close;
-        let is_head = head.method.of(&self.head) == b"HEAD";
-        let ended = self.answer(refusal, is_head, closes).await?;
-        if closes {
-            return Ok(After::End(ended));
-        }
-        let mut body = BodyReader::from(head.body);
-        loop {
-            match body.next(self.client.bytes()) {
-                Ok(Piece::Data(length) | Piece::Framing(length)) => self.client.take(length),
-                Ok(Piece::End(length)) => {
-                    self.client.take(length);
-                    return Ok(After::Next);
-                }
-                Ok(Piece::NeedMore) if matches!(self.client.fill().await, Ok(1..)) => {}
-                _ => return Ok(After::End(Ended::Done)),
-            }
-        }
-    }
-
-    async fn malformed(&mut self, error: &HeadError) -> Result<Ended, ServeError> {
-        self.phase = Phase::Refusing;
-        let refusal = Refusal::malformed(error);
-        record::refused(
-            self.connection,
-            Line {
-                spoken: Spoken::Http1,
-                method: "",
-                target: "",
-                upgrade: None,
-            },
-            &refusal,
-        )?;
-        self.answer(&refusal, false, true).await
-    }
-
-    /// Writes a last (or, if it does not close, another) answer.
-    async fn answer(
-        &mut self,
-        refusal: &Refusal,
-        is_head: bool,
-        closes: bool,
-    ) -> Result<Ended, ServeError> {
-        let text = refusal.to_http1(is_head, closes);
-        // Whoever does not read its refusal is refused all the same.
-        let written = timeout(self.timeouts.linger, async {
-            self.sink.write_all(&text).await?;
-            self.sink.flush().await
-        })
-        .await;
-        self.phase = Phase::Waiting;
-        Ok(match written {
-            Ok(Ok(())) if closes && refusal.error == Class::BadRequest => {
-                Ended::Answered(Some(refusal.reason))
-            }
-            Ok(Ok(())) => Ended::Answered(None),
-            _ => Ended::Cut(refusal.reason),
-        })
-    }
-
-    /// The deadline has passed.
-    pub(crate) async fn expired(&mut self) -> Result<Ended, ServeError> {
-        match self.phase {
-            Phase::Waiting | Phase::Refusing => Ok(Ended::Cut("idle")),
-            Phase::Head => {
-                let refusal =
-                    Refusal::timeout("head_timeout", "the request head did not arrive in time");
-                let line = Line {
-                    spoken: Spoken::Http1,
-                    method: "",
-                    target: "",
-                    upgrade: None,
-                };
-                record::refused(self.connection, line, &refusal)?;
-                self.answer(&refusal, false, true).await
-            }
-            Phase::Exchange | Phase::Tunnel => {
-                let heard = self
-                    .exchange
-                    .as_ref()
-                    .is_none_or(|exchange| exchange.status.is_some());
-                let refusal = Refusal::upstream_timeout();
-                if let Some(exchange) = &mut self.exchange
-                    && !heard
-                {
-                    exchange.status = Some(refusal.status);
-                }
-                self.finish(record::cut("idle"))?;
-                if heard {
-                    Ok(Ended::Cut("idle"))
-                } else {
-                    self.answer(&refusal, false, true).await
-                }
-            }
-        }
-    }
-
-    /// The record failed: the program is told, if it still waits for an answer.
-    pub(crate) async fn unrecorded(&mut self) {
-        let waits = match self.phase {
-            Phase::Refusing => true,
-            Phase::Exchange => self
-                .exchange
-                .as_ref()
-                .is_none_or(|exchange| exchange.status.is_none()),
-            _ => false,
-        };
-        if waits {
-            let _ = self.answer(&Refusal::no_record(), false, true).await;
         }
     }
 }

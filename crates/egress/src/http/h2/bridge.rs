@@ -45,7 +45,7 @@ pub(crate) struct Bounds<'a> {
 pub(crate) async fn exchange(
     origin: &mut Origin,
     request: &Bridged<'_>,
-    mut body: RecvStream,
+    body: &mut RecvStream,
     respond: &mut SendResponse<Bytes>,
     bounds: Bounds<'_>,
     exchange: &mut Exchange,
@@ -69,7 +69,7 @@ pub(crate) async fn exchange(
         let upwards = async {
             write_out(sink, &head).await?;
             if has_body {
-                send_body(&mut body, sink, writer, bounds.pace, bytes_up).await?;
+                send_body(body, sink, writer, bounds.pace, bytes_up).await?;
             }
             sent = true;
             Ok(())

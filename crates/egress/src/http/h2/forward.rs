@@ -28,19 +28,16 @@ pub(crate) enum DataError {
 pub(crate) async fn exchange(
     mut sender: SendRequest<Bytes>,
     request: Request<()>,
-    mut body: RecvStream,
+    body: &mut RecvStream,
     respond: &mut SendResponse<Bytes>,
     pace: Pace<'_>,
     exchange: &mut Exchange,
 ) -> Result<(), Broken> {
     let ends = body.is_end_stream();
-    let (response, mut up) =
-        sender
-            .send_request(request, ends)
-            .map_err(|error| Broken::BadAnswer {
-                reason: "upstream_closed",
-                why: format!("the origin does not take the request: {error}"),
-            })?;
+    // What could not even be queued was not sent.
+    let (response, mut up) = sender
+        .send_request(request, ends)
+        .map_err(|_| Broken::Unprocessed)?;
     let Exchange {
         status,
         bytes_up,
@@ -51,7 +48,7 @@ pub(crate) async fn exchange(
         if ends {
             Ok(())
         } else {
-            copy(&mut body, &mut up, pace, bytes_up).await
+            copy(body, &mut up, pace, bytes_up).await
         }
     };
     let downwards = answer(response, respond, pace, status, bytes_down);
@@ -99,6 +96,9 @@ async fn answer(
         Pin::new(&mut response)
             .poll(cx)
             .map_err(|error| match error.reason() {
+                Some(Reason::REFUSED_STREAM) if error.is_remote() => Broken::Unprocessed,
+                // Only streams above the last one that the origin takes end so.
+                Some(_) if error.is_go_away() && error.is_remote() => Broken::Unprocessed,
                 Some(reason) if error.is_reset() && error.is_remote() => Broken::Reset(reason),
                 _ => Broken::NoAnswer,
             })

@@ -134,7 +134,7 @@ impl Failed {
 
     fn broken(broken: Broken, about: About<'_>) -> Self {
         match broken {
-            Broken::NoAnswer => Self::refused(Refusal::upstream(
+            Broken::NoAnswer | Broken::Unprocessed => Self::refused(Refusal::upstream(
                 "upstream_closed",
                 "the origin closed the connection without an answer",
                 about,
@@ -165,15 +165,15 @@ impl Failed {
 async fn run(
     streams: &Streams,
     mut parts: Parts,
-    body: RecvStream,
+    mut body: RecvStream,
     respond: &mut SendResponse<Bytes>,
     open: &mut Option<Exchange>,
     deadline: &Deadline,
 ) -> Result<(), Failed> {
     let connection = &streams.connection;
-    let host = judge::host_text(connection);
+    let host = &streams.host;
     let asked = asked(&parts);
-    let permitted = match judged(connection, asked, &parts, &host)? {
+    let permitted = match judged(connection, asked, &parts, host)? {
         Ok(permitted) => permitted,
         Err(refusal) => return Err(Failed::refused(*refusal)),
     };
@@ -183,7 +183,7 @@ async fn run(
         let found = origin::locate(connection, &permitted).await;
         if let Err(error @ DialError::Denied(_)) = &found {
             return Err(Failed::refused(judge::refuse_address(
-                connection, asked, &permitted, error,
+                connection, host, asked, &permitted, error,
             )?));
         }
         located = Some(found);
@@ -197,7 +197,7 @@ async fn run(
     let method = parts.method.clone();
     let about = About {
         scheme: record::scheme_str(connection.scheme),
-        host: &host,
+        host,
         method: Some(method.as_str()),
         path: Some(permitted.target.path()),
     };
@@ -217,94 +217,93 @@ async fn run(
     };
     // The dialer has a limit of its own; so has a wait for an origin that allows no more streams.
     deadline.set(streams.timeouts.idle);
-    let route = if is_websocket {
-        None
-    } else {
-        Some(
-            streams
-                .upstreams
-                .route(connection, &permitted, located.take(), about)
-                .await
-                .map_err(Failed::refused)?,
-        )
-    };
     let Some(exchange) = open else { return Ok(()) };
-    match route {
-        Some(Route::H2 { sender, identity }) => {
-            let target = put_in(streams, &permitted, identity, &mut parts, exchange, about)?;
-            let request = request(connection.scheme, &method, &host, &target, parts.headers)
-                .map_err(|error| {
-                    Failed::refused(Refusal::bad_request(
-                        "bad_target",
-                        &error.to_string(),
-                        about,
-                    ))
-                })?;
-            forward::exchange(sender, request, body, respond, pace, exchange).await
-        }
-        Some(Route::H1 {
-            mut origin,
-            slot: _slot,
-        }) => {
-            let target = put_in(
-                streams,
-                &permitted,
-                origin.identity,
-                &mut parts,
-                exchange,
-                about,
-            )?;
-            let bridged = Bridged {
-                method: &method,
-                target: target.as_bytes(),
-                host: &host,
-                headers: &parts.headers,
-            };
-            let done =
-                bridge::exchange(&mut origin, &bridged, body, respond, bounds, exchange).await;
-            if let Ok(Persistence::KeepAlive) = done {
-                streams.upstreams.give_back(*origin).await;
-            }
-            done.map(drop)
-        }
-        None => {
-            let mut origin = streams
-                .upstreams
-                .separate(connection, &permitted, located.take(), about)
-                .await
-                .map_err(Failed::refused)?;
-            let target = put_in(
-                streams,
-                &permitted,
-                origin.identity,
-                &mut parts,
-                exchange,
-                about,
-            )?;
-            let bridged = Bridged {
-                method: &method,
-                target: target.as_bytes(),
-                host: &host,
-                headers: &parts.headers,
-            };
-            let tunnel = Pace {
-                deadline,
-                idle: streams.timeouts.tunnel_idle,
-                max_bytes,
-            };
-            bridge::websocket(
-                &mut origin,
-                &bridged,
-                body,
-                respond,
-                bounds,
-                tunnel,
-                exchange,
-            )
+    if is_websocket {
+        let mut origin = streams
+            .upstreams
+            .separate(connection, &permitted, located, about)
             .await
+            .map_err(Failed::refused)?;
+        let identity = origin.identity;
+        let target = put_in(streams, &permitted, identity, &mut parts, exchange, about)?;
+        let bridged = Bridged {
+            method: &method,
+            target: target.as_bytes(),
+            host,
+            headers: &parts.headers,
+        };
+        let tunnel = Pace {
+            deadline,
+            idle: streams.timeouts.tunnel_idle,
+            max_bytes,
+        };
+        return bridge::websocket(
+            &mut origin,
+            &bridged,
+            body,
+            respond,
+            bounds,
+            tunnel,
+            exchange,
+        )
+        .await
+        .map_err(|broken| Failed::broken(broken, about));
+    }
+    for attempt in 0.. {
+        let route = streams
+            .upstreams
+            .route(connection, &permitted, located.take(), about)
+            .await
+            .map_err(Failed::refused)?;
+        let done = match route {
+            Route::H2 { sender, identity } => {
+                let target = put_in(streams, &permitted, identity, &mut parts, exchange, about)?;
+                let headers = parts.headers.clone();
+                let request = request(connection.scheme, &method, host, &target, headers)
+                    .map_err(|error| Failed::refused(unsendable(&error, about)))?;
+                forward::exchange(sender, request, &mut body, respond, pace, exchange).await
+            }
+            Route::H1 {
+                mut origin,
+                slot: _slot,
+            } => {
+                let identity = origin.identity;
+                let target = put_in(streams, &permitted, identity, &mut parts, exchange, about)?;
+                let bridged = Bridged {
+                    method: &method,
+                    target: target.as_bytes(),
+                    host,
+                    headers: &parts.headers,
+                };
+                let may_be_stale = origin.reused && body.is_end_stream() && method.is_idempotent();
+                let done =
+                    bridge::exchange(&mut origin, &bridged, &mut body, respond, bounds, exchange)
+                        .await;
+                match done {
+                    Ok(Persistence::KeepAlive) => {
+                        streams.upstreams.give_back(*origin).await;
+                        Ok(())
+                    }
+                    Ok(Persistence::Close) => Ok(()),
+                    Err(Broken::NoAnswer) if may_be_stale => Err(Broken::Unprocessed),
+                    Err(broken) => Err(broken),
+                }
+            }
+        };
+        match done {
+            Ok(()) => break,
+            // Not a byte of the body was taken, and the origin says (or its silence does) that it did nothing.
+            Err(Broken::Unprocessed) if attempt < 2 && exchange.bytes_up == 0 => {
+                streams.upstreams.forget().await;
+            }
+            Err(broken) => return Err(Failed::broken(broken, about)),
         }
     }
-    .map_err(|broken| Failed::broken(broken, about))
+    Ok(())
+}
+
+fn unsendable(error: &http::Error, about: About<'_>) -> Refusal {
+    Refusal::bad_request("bad_target", &error.to_string(), about)
 }
 
 /// Reads the pseudo-fields.
@@ -382,7 +381,7 @@ fn judged(
             record::refused(connection, asked.line(asked.target), &refusal)?;
             Ok(Err(Box::new(refusal)))
         }
-        None => judge::judge(connection, asked),
+        None => judge::judge(connection, host, asked),
     }
 }
 

@@ -42,6 +42,17 @@ pub(crate) struct Upstreams {
 struct State {
     known: Known,
     last_failure: Option<Refusal>,
+    /// Connections for which there is a newer one, with streams that are still running.
+    retired: Vec<Driver>,
+}
+
+impl State {
+    fn renew(&mut self, known: Known) {
+        self.retired.retain(|driver| !driver.0.is_finished());
+        if let Known::H2(shared) = std::mem::replace(&mut self.known, known) {
+            self.retired.push(shared.driver);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -162,7 +173,7 @@ impl Upstreams {
                 }
             }
             match connect(connection, permitted, located.take(), about).await {
-                Ok(known) => state.known = known,
+                Ok(known) => state.renew(known),
                 Err(refusal) => {
                     state.last_failure = Some(refusal.clone());
                     self.failures.fetch_add(1, Ordering::Release);
@@ -196,11 +207,12 @@ impl Upstreams {
         }
     }
 
-    async fn forget(&self) {
+    /// Lets go of a connection on which no further stream can begin.
+    pub(crate) async fn forget(&self) {
         let mut state = self.state.lock().await;
         if matches!(&state.known, Known::H2(shared) if shared.driver.0.is_finished() || shared.sender.clone().ready().await.is_err())
         {
-            state.known = Known::Nothing;
+            state.renew(Known::Nothing);
         }
     }
 

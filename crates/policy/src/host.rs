@@ -278,11 +278,28 @@ fn refuse_foreign_syntax(text: &str) -> Result<(), HostError> {
             '%' | '/' | '\\' | '?' | '#' | '[' | ']' | '*' | ' ' => {
                 return Err(HostError::ForbiddenCharacter(character));
             }
-            other if other.is_control() => return Err(HostError::ForbiddenCharacter(other)),
+            other if other.is_control() || is_invisible(other) => {
+                return Err(HostError::ForbiddenCharacter(other));
+            }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// Characters that IDNA drops without a trace, or that turn the reading direction: nobody types them on purpose.
+fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+    )
 }
 
 fn to_ascii(text: &str) -> Result<Cow<'_, str>, HostError> {

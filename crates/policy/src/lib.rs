@@ -8,6 +8,7 @@
 //! into one canonical spelling first, so that what is judged is what is sent.
 
 pub mod address;
+pub mod allow;
 pub mod credential;
 pub mod denial;
 pub mod environment;
@@ -16,12 +17,15 @@ mod index;
 pub mod limits;
 pub mod manifest;
 mod method;
+mod nearest;
 pub mod path;
 pub mod permit;
 pub mod policy;
 mod ports;
+pub mod preset;
 pub mod rule;
 pub mod target;
+pub mod toolchain;
 pub mod visible;
 
 pub use address::{AddressClass, classify};
@@ -37,8 +41,12 @@ pub use manifest::{Manifest, ManifestError};
 pub use method::MethodError;
 pub use path::PathPattern;
 pub use permit::{AddressPermit, ConnectionPermit, NamePermit, RequestPermit};
-pub use policy::{Destination, Nested, Policy, PolicyError, PolicyInputs, RequestFacts};
+pub use policy::{
+    Destination, Nested, Policy, PolicyError, PolicyInputs, PolicySummary, RequestFacts,
+};
 pub use ports::Ports;
+pub use preset::Preset;
 pub use rule::{Action, Mode, Origin, RuleId, Scheme, Upgrade, Upstream};
 pub use target::{AbsoluteTarget, RequestTarget, TargetError};
+pub use toolchain::{ToolchainPath, toolchain_paths};
 pub use visible::VisiblePath;

@@ -116,6 +116,13 @@ impl Policy {
         self.nested
     }
 
+    /// The certificate files that rules name, as written.
+    pub fn extra_cas(&self) -> impl Iterator<Item = &str> {
+        self.rules
+            .iter()
+            .filter_map(|rule| rule.route.extra_ca.as_deref())
+    }
+
     /// The presets in force, included ones too, in the order of their rules.
     pub fn presets(&self) -> &[String] {
         &self.presets

@@ -100,8 +100,7 @@ fn refuse_hidden_meaning(decoded: &str) -> Result<(), TargetError> {
         }
         // What a server that decodes twice would see.
         if let Some(inner) = escape_at(bytes, at) {
-            let harmful = inner < 0x20
-                || inner >= 0x7f
+            let harmful = !(0x20..0x7f).contains(&inner)
                 || matches!(inner, b'%' | b'.' | b'/' | b'\\' | b';' | b'?' | b'#');
             if harmful {
                 return Err(TargetError::DoubleEscape);

@@ -1,0 +1,94 @@
+//! Built-in presets: what well-known agents and forges need, as readable files under `presets/`.
+
+use std::sync::LazyLock;
+
+use crate::manifest::{Fragment, PresetFile};
+use crate::visible::VisiblePath;
+
+/// A named set of rules, credentials and variables.
+#[derive(Debug)]
+pub struct Preset {
+    name: &'static str,
+    file: PresetFile,
+}
+
+const FILES: &[(&str, &str)] = &[
+    ("claude", include_str!("../presets/claude.toml")),
+    ("codex", include_str!("../presets/codex.toml")),
+    ("gemini", include_str!("../presets/gemini.toml")),
+    ("github", include_str!("../presets/github.toml")),
+    ("github-write", include_str!("../presets/github-write.toml")),
+    ("opencode", include_str!("../presets/opencode.toml")),
+];
+
+static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
+    let parse = |(name, text): &(&'static str, &str)| Preset {
+        name,
+        file: PresetFile::parse(name, text)
+            .unwrap_or_else(|error| panic!("built-in presets are valid (tested): {error}")),
+    };
+    FILES.iter().map(parse).collect()
+});
+
+impl Preset {
+    /// Every preset, sorted by name.
+    pub fn all() -> &'static [Self] {
+        &PRESETS
+    }
+
+    /// Every preset's name, sorted.
+    pub fn names() -> Vec<&'static str> {
+        FILES.iter().map(|(name, _)| *name).collect()
+    }
+
+    /// The preset of this name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        Self::all().iter().find(|preset| preset.name == name)
+    }
+
+    /// The preset for a program, by its file name without directories: `claude` for `/usr/local/bin/claude`.
+    pub fn for_program(program: &str) -> Option<&'static Self> {
+        let file_name = program.rsplit('/').next().unwrap_or(program);
+        Self::all()
+            .iter()
+            .find(|preset| preset.file.programs.iter().any(|known| known == file_name))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// One line for lists.
+    pub fn description(&self) -> &str {
+        &self.file.description
+    }
+
+    /// File names of the programs that it is for.
+    pub fn programs(&self) -> &[String] {
+        &self.file.programs
+    }
+
+    /// How the program is started when only the preset was named.
+    pub fn command(&self) -> &[String] {
+        &self.file.command
+    }
+
+    /// Arguments with which the program works without asking, for `wardian run NAME` to add. Never added silently to a
+    /// command that the user wrote out.
+    pub fn autonomy_args(&self) -> &[String] {
+        &self.file.autonomy_args
+    }
+
+    /// Paths of the host that hold the program itself.
+    pub fn visible_paths(&self) -> &[VisiblePath] {
+        &self.file.fragment.visible
+    }
+
+    pub(crate) fn fragment(&self) -> &Fragment {
+        &self.file.fragment
+    }
+}
+
+#[cfg(test)]
+mod tests;

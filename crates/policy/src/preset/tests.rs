@@ -1,0 +1,102 @@
+use std::collections::HashMap;
+
+use super::*;
+use crate::policy::{Policy, PolicyInputs};
+use crate::rule::{Action, Mode, Upstream};
+
+#[test]
+fn every_preset_stands_alone_and_with_all_others() {
+    let mut names = Preset::names();
+    for name in &names {
+        let inputs = PolicyInputs {
+            presets: vec![(*name).to_owned()],
+            ..PolicyInputs::default()
+        };
+        Policy::build(&inputs).unwrap();
+        assert!(!Preset::find(name).unwrap().description().is_empty());
+    }
+    let sorted = names.clone();
+    names.sort_unstable();
+    assert_eq!(names, sorted);
+    let inputs = PolicyInputs {
+        presets: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..PolicyInputs::default()
+    };
+    Policy::build(&inputs).unwrap();
+}
+
+#[test]
+fn presets_are_narrow() {
+    for preset in Preset::all() {
+        let fragment = preset.fragment();
+        assert!(!fragment.rules.is_empty());
+        for rule in fragment.rules.iter().map(|draft| &draft.value) {
+            assert_eq!(rule.action, Action::Allow, "{}", rule.id);
+            assert_eq!(rule.route.mode, Mode::Inspect, "{}", rule.id);
+            assert_eq!(rule.route.upstream, Upstream::Direct, "{}", rule.id);
+            assert_eq!(rule.ports.to_string(), "443", "{}", rule.id);
+            assert!(
+                matches!(rule.host, crate::HostPattern::Exact(_)),
+                "{} is no exact host",
+                rule.id
+            );
+            assert_eq!(rule.id.source(), preset.name());
+        }
+        for spec in fragment.credentials.iter().map(|located| &located.value) {
+            assert_eq!(spec.presence(), crate::Presence::Optional);
+            assert!(
+                spec.hosts()
+                    .iter()
+                    .all(|host| matches!(host, crate::HostPattern::Exact(_)))
+            );
+            let placeholder = spec.placeholder().as_str().replace('_', "-");
+            assert!(placeholder.contains("wardian-placeholder"), "{placeholder}");
+            assert!(placeholder.ends_with("{}"));
+        }
+        assert_eq!(fragment.limits, crate::Limits::default());
+        assert_eq!(fragment.nested, crate::Nested::Refused);
+    }
+}
+
+#[test]
+fn no_placeholder_is_part_of_another() {
+    let mut shapes: HashMap<String, String> = HashMap::new();
+    for preset in Preset::all() {
+        for spec in &preset.fragment().credentials {
+            let spec = &spec.value;
+            shapes.insert(spec.name().to_string(), spec.placeholder().render(&[7; 32]));
+        }
+    }
+    for (name, shape) in &shapes {
+        for (other, longer) in &shapes {
+            assert!(
+                name == other || !longer.contains(shape.as_str()),
+                "{name} in {other}"
+            );
+        }
+    }
+}
+
+#[test]
+fn programs_pick_their_preset() {
+    for (program, expected) in [
+        ("claude", Some("claude")),
+        ("/usr/local/bin/claude", Some("claude")),
+        ("codex", Some("codex")),
+        ("gemini", Some("gemini")),
+        ("opencode", Some("opencode")),
+        ("bash", None),
+        ("claude-evil", None),
+        ("", None),
+    ] {
+        assert_eq!(
+            Preset::for_program(program).map(Preset::name),
+            expected,
+            "{program}"
+        );
+    }
+    let claude = Preset::find("claude").unwrap();
+    assert_eq!(claude.autonomy_args(), ["--dangerously-skip-permissions"]);
+    assert_eq!(claude.command(), ["claude"]);
+    assert!(!claude.visible_paths().is_empty());
+}

@@ -16,6 +16,8 @@ use super::response::ResponseBody;
 
 /// A fresh buffer; enough for nearly every head.
 const SMALL: usize = 4 * 1024;
+/// The buffer of a connection that waits.
+const RESTING: usize = 512;
 /// A buffer that a fast body has grown to.
 const LARGE: usize = 64 * 1024;
 
@@ -79,7 +81,7 @@ impl<R: AsyncRead + Unpin> Source<R> {
         self.total += read as u64;
         self.ended = read == 0;
         if read == room {
-            self.want = (self.want * 4).min(LARGE);
+            self.want = (self.want * 4).clamp(SMALL, LARGE);
         }
         Ok(read)
     }
@@ -95,7 +97,7 @@ impl<R: AsyncRead + Unpin> Source<R> {
 
     /// Gives memory back while nothing is expected soon.
     pub(crate) fn rest(&mut self) {
-        self.want = SMALL;
+        self.want = RESTING;
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }

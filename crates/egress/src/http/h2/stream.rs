@@ -17,8 +17,9 @@ use super::{Streams, fields, forward};
 use crate::context::HttpConnection;
 use crate::dial::DialError;
 use crate::http::deadline::{Deadline, Expired};
+use crate::http::field::FieldError;
 use crate::http::h1::relay::Broken;
-use crate::http::head::Persistence;
+use crate::http::head::{self, HeadError, Persistence};
 use crate::http::inject;
 use crate::http::judge::{self, Asked, Permitted};
 use crate::http::limits::MAX_BODY;
@@ -358,6 +359,8 @@ fn judged(
             "there is more than one Host field",
             about,
         ))
+    } else if let Err(error) = one_length(&parts.headers) {
+        Some(Refusal::malformed(&error))
     } else if asked.authority.is_none() && parts.method != Method::CONNECT {
         Some(Refusal::bad_request(
             "no_host",
@@ -365,9 +368,7 @@ fn judged(
             about,
         ))
     } else if parts.headers.len() > connection.shared.limits.max_header_fields {
-        Some(Refusal::malformed(&crate::http::head::HeadError::Field(
-            crate::http::field::FieldError::TooMany,
-        )))
+        Some(Refusal::malformed(&HeadError::Field(FieldError::TooMany)))
     } else if scheme_differs && parts.method != Method::CONNECT {
         Some(Refusal::misdirected(
             "`:scheme` is not the connection's",
@@ -382,6 +383,16 @@ fn judged(
             Ok(Err(Box::new(refusal)))
         }
         None => judge::judge(connection, host, asked),
+    }
+}
+
+/// `h2` compares a body with the first `Content-Length` only.
+fn one_length(headers: &http::HeaderMap) -> Result<(), HeadError> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (_, Some(_)) => Err(HeadError::ManyLengths),
+        (Some(length), None) => head::content_length(length.as_bytes()).map(drop),
+        (None, None) => Ok(()),
     }
 }
 

@@ -349,6 +349,18 @@ async fn refusals_speak_the_callers_language() {
         (request(Method::TRACE, "/open"), 403, "trace_method"),
         (
             {
+                let mut request = request(Method::POST, "/open");
+                for length in ["0", "0"] {
+                    let length = HeaderValue::from_static(length);
+                    request.headers_mut().append("content-length", length);
+                }
+                request
+            },
+            400,
+            "many_content_lengths",
+        ),
+        (
+            {
                 let mut request = request(Method::GET, "/open");
                 request
                     .headers_mut()

@@ -2,8 +2,12 @@
 
 mod completions;
 mod events;
+mod gc;
 mod ls;
 mod man;
+mod rm;
+mod run;
+mod supervise;
 mod verify;
 
 use clap::Subcommand;
@@ -12,16 +16,25 @@ use crate::failure::Outcome;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Run(Box<run::Run>),
     Ls(ls::Ls),
     Events(events::Events),
     Verify(verify::Verify),
     Completions(completions::Completions),
     Man(man::Man),
+    Rm(rm::Rm),
+    Gc(gc::Gc),
+    #[command(hide = true)]
+    Supervise(supervise::Supervise),
 }
 
 impl Command {
     pub(crate) fn run(self) -> Outcome {
         match self {
+            Command::Run(verb) => verb.run(),
+            Command::Rm(verb) => verb.run(),
+            Command::Gc(verb) => verb.run(),
+            Command::Supervise(verb) => verb.run(),
             Command::Ls(verb) => verb.run(),
             Command::Events(verb) => verb.run(),
             Command::Verify(verb) => verb.run(),

@@ -39,6 +39,12 @@ impl Failure {
         self
     }
 
+    /// For a verb whose exit status says more than that there is no answer.
+    pub(crate) fn status(mut self, status: u8) -> Self {
+        self.status = status;
+        self
+    }
+
     /// Tells about it on stderr and gives the exit status.
     pub(crate) fn report(self) -> ExitCode {
         let Self {

@@ -75,6 +75,11 @@ pub(crate) fn say(tone: Tone, label: &str, text: &str) {
     let _ = writeln!(io::stderr(), "{label} {}", visible(text));
 }
 
+/// A path as it may be shown.
+pub(crate) fn visible_path(path: &std::path::Path) -> String {
+    visible(&path.to_string_lossy()).into_owned()
+}
+
 /// Rows under headings, in columns as wide as they need to be.
 #[derive(Debug)]
 pub(crate) struct Table<const N: usize> {

@@ -1,71 +1,50 @@
 //! The sandboxes on this machine that belong to the user, as the reading verbs need them.
 
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use anyhow::anyhow;
+use wardian_events::visible;
+use wardian_sandbox::state::{SandboxDirectory, StateRoot};
 
 use crate::failure::Failure;
 use crate::home::home;
 
 /// One sandbox's directory.
 #[derive(Debug, Clone)]
-pub(crate) struct Sandbox {
-    name: String,
-    directory: PathBuf,
-}
+pub(crate) struct Sandbox(SandboxDirectory);
 
 impl Sandbox {
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        self.0.name().as_str()
     }
 
     pub(crate) fn directory(&self) -> &Path {
-        &self.directory
+        self.0.path()
+    }
+
+    pub(crate) fn state(&self) -> &SandboxDirectory {
+        &self.0
     }
 
     pub(crate) fn journal(&self) -> PathBuf {
-        self.directory.join("journal.jsonl")
+        self.0.journal()
     }
 
-    /// Does somebody hold its lock? Asks for a shared one, so that two who ask do not take each other for the sandbox.
     pub(crate) fn is_alive(&self) -> bool {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let Ok(lock) = rustix::fs::open(self.directory.join("lock"), flags, Mode::empty()) else {
-            return false;
-        };
-        let locked = rustix::fs::flock(File::from(lock), FlockOperation::NonBlockingLockShared);
-        locked == Err(rustix::io::Errno::WOULDBLOCK)
+        self.0.is_alive()
     }
 }
 
 /// All of them, by name.
 pub(crate) fn all() -> Result<Vec<Sandbox>, Failure> {
-    let root = root()?;
-    let entries = match std::fs::read_dir(&root) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(|| format!("cannot list {}", root.display()))?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.with_context(|| format!("cannot list {}", root.display()))?;
-        let directory = entry.path();
-        // Not followed: what stands here is a directory or it is not ours.
-        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if let (true, Ok(name)) = (is_directory, entry.file_name().into_string()) {
-            found.push(Sandbox { name, directory });
-        }
-    }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
+    let all = state_root()?.sandboxes()?;
+    Ok(all.into_iter().map(Sandbox).collect())
 }
 
 /// The one named `name`. The failure offers names that are close.
 pub(crate) fn find(name: &str) -> Result<Sandbox, Failure> {
     let all = all()?;
-    if let Some(found) = all.iter().find(|sandbox| sandbox.name == name) {
+    if let Some(found) = all.iter().find(|sandbox| sandbox.name() == name) {
         return Ok(found.clone());
     }
     let failure = Failure::from(anyhow!("there is no sandbox named `{name}`"));
@@ -83,7 +62,7 @@ pub(crate) fn find(name: &str) -> Result<Sandbox, Failure> {
 fn nearest<'a>(name: &str, all: &'a [Sandbox]) -> Vec<&'a str> {
     let mut near: Vec<(usize, &str)> = all
         .iter()
-        .map(|sandbox| sandbox.name.as_str())
+        .map(Sandbox::name)
         .filter_map(|candidate| {
             let begins = !name.is_empty() && candidate.starts_with(name);
             let edits = if begins { 0 } else { edits(name, candidate) };
@@ -118,31 +97,23 @@ fn edits(a: &str, b: &str) -> usize {
     last[b.len()]
 }
 
-/// The directory that holds one directory for each sandbox. The one place that knows; nothing in the working directory
-/// has a say in it.
-fn root() -> Result<PathBuf, Failure> {
-    let data = std::env::var_os("XDG_DATA_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute());
-    let data = match data {
-        Some(data) => data,
-        None => home()
-            .ok_or_else(|| anyhow!("the user has no home directory"))?
-            .join(".local/share"),
-    };
-    Ok(data.join("wardian/sandboxes"))
+/// The directory that holds one directory for each sandbox.
+pub(crate) fn state_root() -> Result<StateRoot, Failure> {
+    let home = home().unwrap_or_default();
+    Ok(StateRoot::discover(&home)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wardian_sandbox::SandboxName;
 
     #[test]
     fn offers_what_could_have_been_meant() {
         let all: Vec<_> = ["claude", "claude-2", "codex", "gitea"]
-            .map(|name| Sandbox {
-                name: name.into(),
-                directory: PathBuf::new(),
+            .map(|name| {
+                let name = SandboxName::parse(name).unwrap();
+                Sandbox(SandboxDirectory::at(PathBuf::new(), name))
             })
             .into();
         assert_eq!(nearest("cluade", &all), ["claude"]);

@@ -61,3 +61,9 @@ impl From<OwnedFd> for Channel {
         Self(fd.into())
     }
 }
+
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> Self {
+        channel.0.into()
+    }
+}

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use thiserror::Error;
 
 use crate::name::SandboxName;
@@ -31,6 +31,9 @@ pub struct SandboxDirectory {
     name: SandboxName,
     path: PathBuf,
 }
+
+/// Directories that have no name yet begin with this, which no sandbox's name does.
+const UNNAMED: &str = ".new-";
 
 /// Proof that this process, or one it passed the descriptor to, keeps the sandbox alive.
 #[derive(Debug)]
@@ -48,8 +51,6 @@ pub enum StateError {
     Exists(SandboxName),
     #[error("sandbox {0} is running")]
     Running(SandboxName),
-    #[error("no sandbox is named {name}")]
-    Unknown { name: String, nearest: Vec<String> },
     #[error("{path}: {source}")]
     Record {
         path: PathBuf,
@@ -80,41 +81,31 @@ impl StateRoot {
         &self.0
     }
 
-    /// Makes a new sandbox's directory and takes its lock.
+    /// Makes a new sandbox's directory and takes its lock. It gets its name once it is locked, so that
+    /// nobody takes it for a dead one.
     pub fn create(&self, name: &SandboxName) -> Result<(SandboxDirectory, Lock), StateError> {
         make_private_directories(&self.0)?;
+        let unnamed = self
+            .0
+            .join(format!("{UNNAMED}{}-{name}", std::process::id()));
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&unnamed)
+            .map_err(io_error(&unnamed))?;
+        let new = SandboxDirectory::at(unnamed.clone(), name.clone());
+        let lock = new.try_lock()?.ok_or(StateError::Running(name.clone()))?;
         let path = self.0.join(name.as_str());
-        match fs::DirBuilder::new().mode(0o700).create(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(StateError::Exists(name.clone()));
+        match rustix::fs::renameat_with(CWD, &unnamed, CWD, &path, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok((SandboxDirectory::at(path, name.clone()), lock)),
+            Err(errno) => {
+                let _ = fs::remove_file(unnamed.join("lock"));
+                let _ = fs::remove_dir(&unnamed);
+                Err(match errno {
+                    rustix::io::Errno::EXIST => StateError::Exists(name.clone()),
+                    errno => io_error(&path)(errno.into()),
+                })
             }
-            Err(error) => return Err(io_error(&path)(error)),
         }
-        let directory = SandboxDirectory {
-            name: name.clone(),
-            path,
-        };
-        let lock = directory.try_lock()?;
-        Ok((directory, lock.ok_or(StateError::Running(name.clone()))?))
-    }
-
-    /// A sandbox by name; the error lists names that are close.
-    pub fn find(&self, name: &str) -> Result<SandboxDirectory, StateError> {
-        let all = self.sandboxes()?;
-        if let Some(found) = all.iter().find(|directory| directory.name.as_str() == name) {
-            return Ok(found.clone());
-        }
-        let nearest = all
-            .iter()
-            .map(|directory| directory.name.as_str())
-            .filter(|candidate| candidate.starts_with(name) || edit_distance(candidate, name) <= 3)
-            .map(str::to_owned)
-            .collect();
-        Err(StateError::Unknown {
-            name: name.to_owned(),
-            nearest,
-        })
     }
 
     /// All sandboxes, by name.
@@ -191,6 +182,17 @@ impl SandboxDirectory {
         }
     }
 
+    /// Whether somebody holds the lock. Asks for a shared one, so that two who ask do not take each
+    /// other for the sandbox.
+    pub fn is_alive(&self) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Ok(lock) = rustix::fs::open(self.path.join("lock"), flags, Mode::empty()) else {
+            return false;
+        };
+        let locked = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared);
+        locked == Err(rustix::io::Errno::WOULDBLOCK)
+    }
+
     /// Writes the record, replacing the last one whole.
     pub fn write_record(&self, record: &SandboxRecord) -> Result<(), StateError> {
         let path = self.path.join("record.json");
@@ -241,7 +243,7 @@ fn open_private(_path: &Path) -> fs::OpenOptions {
     options
         .create(true)
         .mode(0o600)
-        .custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC).bits() as i32);
+        .custom_flags((OFlags::NOFOLLOW | OFlags::CLOEXEC).bits() as i32);
     options
 }
 
@@ -263,22 +265,6 @@ fn make_private_directories(path: &Path) -> Result<(), StateError> {
             owner: metadata.uid(),
         })
     }
-}
-
-/// Levenshtein distance in bytes.
-fn edit_distance(left: &str, right: &str) -> usize {
-    let right = right.as_bytes();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
 }
 
 #[cfg(test)]
@@ -306,16 +292,6 @@ mod tests {
         assert!(directory.try_lock().unwrap().is_none());
         drop(lock);
         assert!(directory.try_lock().unwrap().is_some());
-    }
-
-    #[test]
-    fn unknown_names_suggest_close_ones() {
-        let (_home, root) = root();
-        let _held = root.create(&name("claude-1")).unwrap();
-        let Err(StateError::Unknown { nearest, .. }) = root.find("claud-1") else {
-            panic!("found");
-        };
-        assert_eq!(nearest, ["claude-1"]);
     }
 
     #[test]

@@ -24,8 +24,10 @@ impl Failed {
     }
 
     pub fn protocol(what: &str) -> Self {
-        Self::sandbox(format!("the client and this supervisor do not agree: {what}"))
-            .hint("both must be the same build of wardian")
+        Self::sandbox(format!(
+            "the client and this supervisor do not agree: {what}"
+        ))
+        .hint("both must be the same build of wardian")
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

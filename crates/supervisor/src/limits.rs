@@ -36,11 +36,7 @@ struct Feature {
 }
 
 /// Sets up what the kernel can enforce. Fails if the policy requires a limit that the host lacks.
-pub fn place(
-    name: &SandboxName,
-    limits: &Limits,
-    privilege: Privilege,
-) -> Result<Placed, Failed> {
+pub fn place(name: &SandboxName, limits: &Limits, privilege: Privilege) -> Result<Placed, Failed> {
     let wanted = CgroupLimits {
         memory: limits.memory().map(|memory| memory.get()),
         cpus: limits.cpus().map(|cpus| MilliCpus(cpus.millis())),
@@ -212,19 +208,23 @@ impl Placed {
                 });
             }
         };
-        add(LimitKind::Memory, stats.oom_kills.unwrap_or(0), "a process was killed");
-        add(LimitKind::Pids, stats.pids_refused.unwrap_or(0), "a new process was refused");
+        add(
+            LimitKind::Memory,
+            stats.oom_kills.unwrap_or(0),
+            "a process was killed",
+        );
+        add(
+            LimitKind::Pids,
+            stats.pids_refused.unwrap_or(0),
+            "a new process was refused",
+        );
         reached
     }
 }
 
 /// Ends the sandbox when its time is up or its layers have grown too large. Runs in a thread of its
 /// own, and only if the policy has such a limit.
-pub fn watch(
-    limits: &Limits,
-    directory: &SandboxDirectory,
-    ending: &Ending,
-) -> Result<(), Failed> {
+pub fn watch(limits: &Limits, directory: &SandboxDirectory, ending: &Ending) -> Result<(), Failed> {
     let disk = limits.disk().map(|disk| disk.get());
     let time = limits.time().map(|time| time.get());
     if disk.is_none() && time.is_none() {

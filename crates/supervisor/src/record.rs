@@ -98,7 +98,7 @@ impl Recorder {
             wardian: env!("CARGO_PKG_VERSION").to_owned(),
             enforced: placed.enforced(),
         }))?;
-        let rules = policy.rule_count() as u64;
+        let rules = policy.describe().rules.len() as u64;
         self.append(&Event::PolicyInForce(PolicyInForce::new(
             policy.canonical_json(),
             rules,
@@ -131,8 +131,8 @@ impl Recorder {
             How::Program(ended) => Some(ended.shell_code()),
             _ => None,
         };
-        let record = sweep::settle(&self.directory, self.record.clone(), status)
-            .map_err(Failed::sandbox)?;
+        let record =
+            sweep::settle(&self.directory, self.record.clone(), status).map_err(Failed::sandbox)?;
         let kept = record.ended.map(|ended| ended.kept).unwrap_or_default();
         self.stopped(&how, &kept)?;
         Ok(End {
@@ -189,7 +189,9 @@ impl Recorder {
         let Ok(records) = wardian_events::read(&self.directory.journal()) else {
             return tally;
         };
-        let events = records.map_while(Result::ok).map(|entry| entry.record.event);
+        let events = records
+            .map_while(Result::ok)
+            .map(|entry| entry.record.event);
         for event in events.skip_while(|event| !matches!(event, Event::CommandStarted(_))) {
             tally.add(&event);
         }

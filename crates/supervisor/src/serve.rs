@@ -12,12 +12,12 @@ use wardian_sandbox::ids::Privilege;
 use wardian_sandbox::state::{Lock, SandboxDirectory};
 
 use crate::client::ClientStreams;
-use crate::door::DoorThread;
+use crate::door::{ClosedDoor, OpenDoor};
+use crate::ending::Ending;
 use crate::failure::Failed;
 use crate::limits;
-use crate::protocol::{FromSupervisor, How, Secret, Start, ToSupervisor};
+use crate::protocol::{FromSupervisor, How, Note, Secret, Start, ToSupervisor};
 use crate::record::Recorder;
-use crate::ending::Ending;
 
 /// Serves the sandbox that the client at the other end of `socket` asks for, and returns when it is
 /// over and cleaned up after. The client hears about everything that goes wrong.
@@ -125,7 +125,7 @@ impl Life<'_> {
         let running = self.start(guarded, streams)?;
         crate::client::listen(self.channel, &running, terminal, &ending)?;
         let how = self.accompany(running, &limits, &ending)?;
-        door.stop();
+        door.close();
         for reached in placed.reached() {
             self.recorder.append(&Event::LimitReached(reached))?;
         }
@@ -138,9 +138,16 @@ impl Life<'_> {
         spawned: Spawned,
         secrets: Vec<Secret>,
         ending: &Ending,
-    ) -> Result<(Guarded, DoorThread), Failed> {
-        let door = DoorThread::build(&self.policy, self.recorder.journal(), secrets)?;
+    ) -> Result<(Guarded, OpenDoor), Failed> {
+        let name = self.recorder.directory().name();
+        let door = ClosedDoor::build(name, &self.policy, self.recorder.journal(), secrets)?;
         let mut sealed: Sealed = spawned.seal(door.certificate())?;
+        for why in sealed.shortfalls() {
+            let feature = "the network".to_owned();
+            let why = why.clone();
+            self.channel
+                .send(&FromSupervisor::Noted(Note { feature, why }), &[])?;
+        }
         let door = door.open(sealed.take_listeners(), ending)?;
         let guarded = sealed.guard()?;
         let passed = guarded.checks().iter().map(|check| check.name.clone());
@@ -163,13 +170,8 @@ impl Life<'_> {
     }
 
     /// Waits for the end, passing on signals, and enforcing the limits that no cgroup does.
-    fn accompany(
-        &self,
-        running: Running,
-        limits: &Limits,
-        ending: &Ending,
-    ) -> Result<How, Failed> {
-        ending.arm(running.killer()?);
+    fn accompany(&self, running: Running, limits: &Limits, ending: &Ending) -> Result<How, Failed> {
+        ending.arm(running.killer().map_err(Failed::sandbox)?);
         limits::watch(limits, self.recorder.directory(), ending)?;
         loop {
             match running.next() {

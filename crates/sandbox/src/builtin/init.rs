@@ -86,11 +86,18 @@ impl Init {
     }
 
     fn seal(&self) -> Result<(), Failure> {
-        let sockets = seal::build().during(Stage::Seal)?;
+        let mut sockets = seal::build().during(Stage::Seal)?;
+        let shortfalls = std::mem::take(&mut sockets.shortfalls);
         let (listeners, descriptors) = listeners(sockets);
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         self.channel
-            .send(&FromInit::Sealed { listeners }, &borrowed)
+            .send(
+                &FromInit::Sealed {
+                    listeners,
+                    shortfalls,
+                },
+                &borrowed,
+            )
             .during(Stage::Seal)
     }
 
@@ -258,6 +265,7 @@ fn listeners(sockets: SealedSockets) -> (Vec<Listener>, Vec<OwnedFd>) {
         dns_udp6,
         dns_tcp4,
         dns_tcp6,
+        shortfalls: _,
     } = sockets;
     [
         (Listener::Tcp, Some(tcp4)),

@@ -218,7 +218,11 @@ impl Spawned {
         }
         self.launched.send(&ToInit::Assemble, &[])?;
         let (message, descriptors) = self.launched.receive()?;
-        let FromInit::Sealed { listeners } = message else {
+        let FromInit::Sealed {
+            listeners,
+            shortfalls,
+        } = message
+        else {
             return self.launched.unexpected(&message);
         };
         if listeners.len() != descriptors.len() {
@@ -228,6 +232,7 @@ impl Spawned {
             spec: self.prepared.requested.spec,
             launched: self.launched,
             listeners: listeners.into_iter().zip(descriptors).collect(),
+            shortfalls,
         })
     }
 
@@ -303,12 +308,18 @@ pub struct Sealed {
     spec: SandboxSpec,
     launched: Launched,
     listeners: Vec<(Listener, OwnedFd)>,
+    shortfalls: Vec<String>,
 }
 
 impl Sealed {
     /// The sockets, to be served before [`guard`](Self::guard): the probes need answers.
     pub fn take_listeners(&mut self) -> Vec<(Listener, OwnedFd)> {
         std::mem::take(&mut self.listeners)
+    }
+
+    /// What this host does not offer; the seal holds without it.
+    pub fn shortfalls(&self) -> &[String] {
+        &self.shortfalls
     }
 
     /// Waits for the file system and has pid 1 prove the promises from inside.

@@ -26,6 +26,8 @@ pub enum FromInit {
     /// [`Listener`](super::Listener).
     Sealed {
         listeners: Vec<super::Listener>,
+        /// What this host does not offer, for a person to read; the seal holds without it.
+        shortfalls: Vec<String>,
     },
     /// The file system stands. Descriptor: the master side of the terminal, if there is one.
     Assembled,

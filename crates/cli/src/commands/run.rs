@@ -1,0 +1,130 @@
+//! `wardian run`: from a command line to a sandbox, and back to an exit status.
+
+mod environment;
+mod host;
+mod plan;
+mod relay;
+mod secrets;
+mod session;
+mod summary;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::failure::Outcome;
+
+/// Run a program in a sealed sandbox
+///
+/// The program works at full autonomy on a copy of the current directory, with
+/// this machine's own tools. It reaches the network only where its policy allows,
+/// sees placeholders instead of credentials, and all it does is on record. What it
+/// changed is kept, and the last lines say where.
+///
+/// Known agents (claude, codex, gemini, opencode) bring the rules, credentials and
+/// flags that they need. Everything else starts with no network at all; `--allow`
+/// opens it host by host.
+///
+/// Examples:
+///
+///   wardian run claude
+///   wardian run codex exec "fix the failing test"
+///   wardian run --allow github.com --allow '*.example.org' -- make test
+///   wardian run --root -- apt-get install -y jq
+///   wardian run --policy policy.toml --dry-run claude
+///
+/// Exit status: the program's own (128+n if a signal ended it); 124 if its time was
+/// up, 125 if the sandbox could not be made, 126 or 127 if the program could not be
+/// executed or found.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Run {
+    /// Name of the sandbox, for `events`, `rm` and others; made up unless given
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Reach this place: HOST, HOST:PORT, '*.DOMAIN', or 'METHOD https://HOST/PATH/**'
+    #[arg(long, value_name = "PLACE")]
+    allow: Vec<String>,
+
+    /// Rules, credentials, limits and variables from a TOML or JSON file
+    #[arg(long, value_name = "FILE")]
+    policy: Option<std::path::PathBuf>,
+
+    /// Add a built-in set of rules, such as `github`
+    #[arg(long, value_name = "NAME")]
+    preset: Vec<String>,
+
+    /// Work on the current directory itself instead of a copy
+    #[arg(long)]
+    bind: bool,
+
+    /// Be uid 0 inside, so that package managers work; never root of this machine
+    #[arg(long)]
+    root: bool,
+
+    /// Let programs inside make namespaces of their own (containers, browsers)
+    #[arg(long)]
+    nested: bool,
+
+    /// Start a known agent without the flags that make it ask nothing
+    #[arg(long)]
+    no_autonomy: bool,
+
+    /// Set a variable inside; NAME alone takes its value from outside
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+
+    /// Most memory, such as 4G
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+
+    /// Most processors, such as 2 or 0.5
+    #[arg(long, value_name = "COUNT")]
+    cpus: Option<String>,
+
+    /// Most processes and threads
+    #[arg(long, value_name = "COUNT")]
+    pids: Option<String>,
+
+    /// Most open files of one process
+    #[arg(long, value_name = "COUNT")]
+    files: Option<String>,
+
+    /// Most disk space for what the program writes, such as 10G
+    #[arg(long, value_name = "SIZE")]
+    disk: Option<String>,
+
+    /// Longest time, such as 90s or 2h
+    #[arg(long, value_name = "TIME")]
+    time: Option<String>,
+
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Say nothing but errors
+    #[arg(long, short)]
+    quiet: bool,
+
+    /// The program and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    command: Vec<OsString>,
+}
+
+impl Run {
+    pub(crate) fn run(self) -> Outcome {
+        let planned = plan::Planned::from(&self)?;
+        if self.dry_run {
+            planned.print()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        session::run(planned, self.quiet)
+    }
+}

@@ -1,0 +1,223 @@
+//! From the command line to everything that a start needs, before anything is touched.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use wardian_policy::{EnvValue, Nested, Policy, Preset, VisiblePath, toolchain_paths};
+use wardian_sandbox::image::{HostImage, ProgramError, resolve_program};
+use wardian_sandbox::spec::{Account, Nesting, SandboxSpec, User, Workspace, WorkspaceMode};
+use wardian_sandbox::{SandboxName, user};
+use wardian_supervisor::protocol::{PolicySources, Secret};
+
+use super::host::Shown;
+use super::relay::Wiring;
+use super::{Run, environment, secrets};
+use crate::failure::Failure;
+
+/// A run that is decided, but not begun.
+pub(super) struct Planned {
+    pub(super) spec: SandboxSpec,
+    pub(super) policy: Policy,
+    pub(super) sources: PolicySources,
+    pub(super) wiring: Wiring,
+    pub(super) secrets: Vec<Secret>,
+}
+
+impl Planned {
+    pub(super) fn from(run: &Run) -> Result<Self, Failure> {
+        let [program, arguments @ ..] = run.command.as_slice() else {
+            return Err(anyhow!("no command was given").into());
+        };
+        let preset = preset_of(program);
+        let sources = sources(run, preset)?;
+        let policy = sources.build().context("the policy is refused")?;
+        let user = user::current().ok_or_else(|| {
+            Failure::from(anyhow!("the user has no home directory")).hint("set HOME")
+        })?;
+        let name = match &run.name {
+            Some(name) => SandboxName::parse(name)?,
+            None => SandboxName::generate(&file_name(program)),
+        };
+        let account = if run.root {
+            Account::Superuser
+        } else {
+            Account::User
+        };
+        let workspace = workspace(run)?;
+        let image = HostImage::discover()?;
+        let search = environment::search_path();
+        let found = resolve_program(program, &search, &image, &workspace.path)
+            .map_err(|error| not_found(error, program))?;
+
+        let secrets = secrets::read(policy.credentials(), &user.home)?;
+        let mut environment = environment::base(&name, &user, account);
+        add_policy_environment(&mut environment, &policy, &secrets);
+        let shown = shown(&policy, &image, &user, found.visible, found.links)
+            .finish(&workspace.path, &user.home);
+        let wiring = Wiring::of_this_process();
+        let spec = SandboxSpec {
+            name,
+            program: found.path,
+            arguments: arguments_of(program, arguments, preset.filter(|_| !run.no_autonomy)),
+            directory: workspace.path.clone(),
+            user,
+            account,
+            environment,
+            workspace,
+            visible: shown.visible,
+            links: shown.links,
+            terminal: match wiring {
+                Wiring::Terminal(size) => Some(size),
+                Wiring::Pipes => None,
+            },
+            nesting: match (run.nested, policy.nested()) {
+                (false, Nested::Refused) => Nesting::Forbidden,
+                _ => Nesting::Allowed,
+            },
+        };
+        Ok(Self {
+            spec,
+            policy,
+            sources,
+            wiring,
+            secrets,
+        })
+    }
+}
+
+fn file_name(program: &OsStr) -> String {
+    Path::new(program)
+        .file_name()
+        .unwrap_or(program)
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn preset_of(program: &OsStr) -> Option<&'static Preset> {
+    Preset::for_program(&file_name(program))
+}
+
+fn sources(run: &Run, preset: Option<&'static Preset>) -> Result<PolicySources, Failure> {
+    let manifest = run
+        .policy
+        .as_ref()
+        .map(|path| {
+            fs::read_to_string(path)
+                .map(|text| (path.display().to_string(), text))
+                .with_context(|| format!("cannot read the policy {}", path.display()))
+        })
+        .transpose()?;
+    let limits = [
+        ("memory", &run.memory),
+        ("cpus", &run.cpus),
+        ("pids", &run.pids),
+        ("files", &run.files),
+        ("disk", &run.disk),
+        ("time", &run.time),
+    ];
+    Ok(PolicySources {
+        manifest,
+        presets: run
+            .preset
+            .iter()
+            .cloned()
+            .chain(preset.map(|preset| preset.name().to_owned()))
+            .collect(),
+        allow: run.allow.clone(),
+        limits: limits
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)))
+            .collect(),
+        environment: run.env.clone(),
+    })
+}
+
+fn workspace(run: &Run) -> Result<Workspace, Failure> {
+    let path = std::env::current_dir().context("cannot tell the current directory")?;
+    let path = fs::canonicalize(&path).with_context(|| path.display().to_string())?;
+    Ok(Workspace {
+        path,
+        mode: if run.bind {
+            WorkspaceMode::Bind
+        } else {
+            WorkspaceMode::Overlay
+        },
+    })
+}
+
+fn not_found(error: ProgramError, program: &OsStr) -> Failure {
+    let status = match &error {
+        ProgramError::NotFound(_) => 127,
+        _ => 126,
+    };
+    let failure = Failure::from(error).status(status);
+    if program.as_encoded_bytes().contains(&b'/') || status != 127 {
+        failure
+    } else {
+        failure.hint("install it, or give its path; it is looked up on PATH as outside")
+    }
+}
+
+fn arguments_of(
+    program: &OsStr,
+    arguments: &[OsString],
+    preset: Option<&'static Preset>,
+) -> Vec<OsString> {
+    let mut all = vec![program.to_owned()];
+    for flag in preset.into_iter().flat_map(Preset::autonomy_args) {
+        let flag = OsString::from(flag);
+        if !arguments.contains(&flag) {
+            all.push(flag);
+        }
+    }
+    all.extend(arguments.iter().cloned());
+    all
+}
+
+/// Variables of the policy come last: what a person wrote for this sandbox wins.
+fn add_policy_environment(
+    variables: &mut Vec<(OsString, OsString)>,
+    policy: &Policy,
+    secrets: &[Secret],
+) {
+    for variable in policy.environment() {
+        let value = match variable.value() {
+            EnvValue::Literal(text) => Some(OsString::from(text)),
+            EnvValue::FromHost(name) => std::env::var_os(name.as_str()),
+            EnvValue::Placeholder(name) => secrets
+                .iter()
+                .find(|secret| secret.name == name.as_str())
+                .map(|secret| OsString::from(&secret.placeholder)),
+        };
+        if let Some(value) = value {
+            environment::set(variables, variable.name().as_str(), value);
+        }
+    }
+}
+
+fn shown(
+    policy: &Policy,
+    image: &HostImage,
+    user: &User,
+    visible: Vec<PathBuf>,
+    links: Vec<(PathBuf, PathBuf)>,
+) -> Shown {
+    let mut shown = Shown { visible, links };
+    let toolchains = toolchain_paths().iter().map(|toolchain| toolchain.path());
+    for path in toolchains.chain(policy.visible_paths()) {
+        match path {
+            VisiblePath::Home(path) => shown.add(&user.home.join(path), image),
+            VisiblePath::Absolute(path) => shown.add(Path::new(path), image),
+        }
+    }
+    shown
+}
+
+impl Planned {
+    /// What `--dry-run` prints.
+    pub(super) fn print(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

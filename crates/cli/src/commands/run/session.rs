@@ -1,0 +1,310 @@
+//! One run from the caller's side: a supervisor is started, told, listened to, and waited for.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use anyhow::{Context, anyhow};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::Signal;
+use wardian_linux::signal::SignalFd;
+use wardian_sandbox::channel::{Channel, ProtocolError};
+use wardian_sandbox::state::{SandboxDirectory, StateRoot};
+use wardian_supervisor::protocol::{
+    End, Failure as StartFailure, FailureKind, FromSupervisor, How, Start, ToSupervisor,
+};
+use wardian_supervisor::sweep::sweep;
+
+use super::plan::Planned;
+use super::relay::{Pipes, Terminal, Wiring};
+use super::{secrets, summary};
+use crate::failure::{Failure, Outcome};
+use crate::output::{self, Tone};
+use crate::sandboxes;
+
+const TIME_IS_UP: u8 = 124;
+const SANDBOX_FAILED: u8 = 125;
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// Signals that are the program's business.
+const FORWARDED: [Signal; 8] = [
+    Signal::INT,
+    Signal::TERM,
+    Signal::HUP,
+    Signal::QUIT,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::TSTP,
+    Signal::CONT,
+];
+
+pub(super) fn run(mut planned: Planned, quiet: bool) -> Outcome {
+    let root = sandboxes::state_root()?;
+    clean_up_after_others(&root, quiet);
+    let signals: Vec<i32> = FORWARDED
+        .iter()
+        .chain([&Signal::WINCH])
+        .map(|signal| signal.as_raw())
+        .collect();
+    // Before any thread starts, so that all of them leave these signals alone.
+    let signals = SignalFd::new(&signals).context("cannot listen for signals")?;
+    let mut session = Session::begin(&root, &mut planned, signals, quiet)?;
+    let end = session.attend();
+    session.finish(end, &root)
+}
+
+/// What an earlier run's SIGKILLed supervisor left. A failure here must not keep anybody from working.
+fn clean_up_after_others(root: &StateRoot, quiet: bool) {
+    match sweep(root) {
+        Ok(swept) => {
+            for sandbox in swept.iter().filter(|_| !quiet) {
+                for path in &sandbox.kept {
+                    let text = format!(
+                        "{} was cut off; its changes are kept in {}",
+                        sandbox.name,
+                        path.display()
+                    );
+                    output::say(Tone::Warning, "note", &text);
+                }
+            }
+        }
+        Err(error) => output::say(
+            Tone::Warning,
+            "cannot clean up after an earlier run",
+            &error.to_string(),
+        ),
+    }
+}
+
+struct Session {
+    channel: Channel,
+    supervisor: Child,
+    directory: SandboxDirectory,
+    signals: SignalFd,
+    pipes: Option<Pipes>,
+    terminal: Option<Terminal>,
+    quiet: bool,
+}
+
+/// How the conversation with the supervisor ended.
+enum Conversation {
+    Ended(End),
+    Failed(StartFailure),
+    /// The supervisor went without a word.
+    Lost(String),
+}
+
+impl Session {
+    fn begin(
+        root: &StateRoot,
+        planned: &mut Planned,
+        signals: SignalFd,
+        quiet: bool,
+    ) -> Result<Self, Failure> {
+        let (directory, lock) = root
+            .create(&planned.spec.name)
+            .map_err(|error| Failure::from(error).status(SANDBOX_FAILED))?;
+        let (channel, theirs) = Channel::pair().context("cannot make a socket")?;
+        let supervisor = start_supervisor(theirs, &directory)?;
+        let (pipes, streams): (_, Vec<OwnedFd>) = match planned.wiring {
+            Wiring::Pipes => {
+                let (pipes, streams) = Pipes::open()?;
+                (Some(pipes), streams.into())
+            }
+            Wiring::Terminal(_) => {
+                let terminal = io::stdin()
+                    .as_fd()
+                    .try_clone_to_owned()
+                    .context("cannot duplicate the terminal")?;
+                (None, vec![terminal])
+            }
+        };
+        let session = Self {
+            channel,
+            supervisor,
+            directory,
+            signals,
+            pipes,
+            terminal: None,
+            quiet,
+        };
+        let start = Start {
+            directory: session.directory.path().to_owned(),
+            spec: planned.spec.clone(),
+            policy: planned.sources.clone(),
+        };
+        let mut descriptors = vec![lock.as_fd()];
+        descriptors.extend(streams.iter().map(AsFd::as_fd));
+        session
+            .channel
+            .send(&ToSupervisor::Start(Box::new(start)), &descriptors)
+            .context("cannot talk to the supervisor")?;
+        session
+            .channel
+            .send(
+                &ToSupervisor::Secrets(std::mem::take(&mut planned.secrets)),
+                &[],
+            )
+            .context("cannot talk to the supervisor")?;
+        Ok(session)
+    }
+
+    /// Passes signals and messages on until the end. The descriptors for the program's streams are
+    /// closed on this side by now, so that their end is seen.
+    fn attend(&mut self) -> Conversation {
+        loop {
+            let mut ready = [
+                PollFd::new(&self.channel, PollFlags::IN),
+                PollFd::new(&self.signals, PollFlags::IN),
+            ];
+            match rustix::event::poll(&mut ready, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Conversation::Lost(errno.to_string()),
+            }
+            let [message, signal] = ready.map(|fd| !fd.revents().is_empty());
+            if signal {
+                while let Ok(Some(signal)) = self.signals.next() {
+                    self.pass_on(signal);
+                }
+            }
+            if message {
+                match self.hear() {
+                    Ok(None) => {}
+                    Ok(Some(outcome)) => return outcome,
+                    Err(error) => return Conversation::Lost(format!("{error:#}")),
+                }
+            }
+        }
+    }
+
+    fn pass_on(&self, signal: i32) {
+        if signal == Signal::WINCH.as_raw() {
+            if let Some(terminal) = &self.terminal {
+                terminal.resize();
+            }
+            return;
+        }
+        // The supervisor may have gone: then `hear` says so.
+        let _ = self.channel.send(&ToSupervisor::Signal(signal), &[]);
+    }
+
+    fn hear(&mut self) -> anyhow::Result<Option<Conversation>> {
+        let (message, descriptors) = match self.channel.receive::<FromSupervisor>() {
+            Ok(received) => received,
+            Err(ProtocolError::Closed) => {
+                return Ok(Some(Conversation::Lost(
+                    "it ended without a word".to_owned(),
+                )));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match message {
+            FromSupervisor::Noted(note) => {
+                if !self.quiet {
+                    let text = format!("{} is not limited here: {}", note.feature, note.why);
+                    output::say(Tone::Warning, "note", &text);
+                }
+            }
+            FromSupervisor::Ready => {
+                if let Some(master) = descriptors.into_iter().next() {
+                    self.terminal = Some(Terminal::join(master)?);
+                }
+            }
+            FromSupervisor::Started => {}
+            FromSupervisor::Suspended => self.suspend()?,
+            FromSupervisor::Ended(end) => return Ok(Some(Conversation::Ended(end))),
+            FromSupervisor::Failed(failure) => return Ok(Some(Conversation::Failed(failure))),
+        }
+        Ok(None)
+    }
+
+    /// The program was stopped: so are we, until somebody continues us.
+    fn suspend(&self) -> anyhow::Result<()> {
+        if let Some(terminal) = &self.terminal {
+            terminal.make_cooked();
+        }
+        rustix::process::kill_process(rustix::process::getpid(), Signal::STOP)
+            .context("cannot stop")?;
+        if let Some(terminal) = &self.terminal {
+            terminal.make_raw()?;
+            terminal.resize();
+        }
+        self.pass_on(Signal::CONT.as_raw());
+        Ok(())
+    }
+
+    fn finish(mut self, outcome: Conversation, root: &StateRoot) -> Outcome {
+        if let Some(pipes) = self.pipes.take() {
+            pipes.drain();
+        }
+        if let Some(terminal) = self.terminal.take() {
+            terminal.finish();
+        }
+        let waited = self.supervisor.wait();
+        match outcome {
+            Conversation::Ended(end) => {
+                if !self.quiet {
+                    summary::print(&self.directory, &end);
+                }
+                Ok(ExitCode::from(status(&end.how)))
+            }
+            Conversation::Failed(failure) => Err(refused(failure)),
+            Conversation::Lost(why) => {
+                // Its sandbox died with it; what is left on disk is ours to clean up.
+                clean_up_after_others(root, self.quiet);
+                let log = self.directory.path().join("supervisor.log");
+                let how =
+                    waited.map_or_else(|error| error.to_string(), |status| status.to_string());
+                Err(Failure::from(anyhow!(
+                    "the supervisor of {} died: {why} ({how})",
+                    self.directory.name()
+                ))
+                .hint(format!("{} may hold its last words", log.display()))
+                .status(SANDBOX_FAILED))
+            }
+        }
+    }
+}
+
+fn refused(failure: StartFailure) -> Failure {
+    let StartFailure { kind, error, hints } = failure;
+    let status = match kind {
+        FailureKind::Sandbox => SANDBOX_FAILED,
+        FailureKind::NotExecutable => NOT_EXECUTABLE,
+        FailureKind::NotFound => NOT_FOUND,
+    };
+    hints
+        .into_iter()
+        .fold(Failure::from(anyhow!(error)), Failure::hint)
+        .status(status)
+}
+
+fn status(how: &How) -> u8 {
+    match how {
+        How::Program(ended) => u8::try_from(ended.shell_code()).unwrap_or(u8::MAX),
+        How::TimeLimit => TIME_IS_UP,
+        How::DiskLimit | How::Lost(_) => SANDBOX_FAILED,
+    }
+}
+
+/// The same binary again, with nothing of the caller's environment: variables can hold secrets, and
+/// pid 1 inside starts as a copy of this process.
+fn start_supervisor(socket: Channel, directory: &SandboxDirectory) -> Result<Child, Failure> {
+    let log = directory.open_log()?;
+    let child = Command::new("/proc/self/exe")
+        .arg("supervise")
+        .env_clear()
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
+        .current_dir(Path::new("/"))
+        .stdin(Stdio::from(OwnedFd::from(socket)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::from(log))
+        .spawn()
+        .context("cannot start the supervisor")?;
+    Ok(child)
+}

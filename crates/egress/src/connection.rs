@@ -31,9 +31,8 @@ mod tests;
 use ledger::Ledger;
 use refuse::Refused;
 
-use crate::client::ClientStream;
+use crate::client::{ClientStream, Meter};
 use crate::context::{PolicyWatch, Shared};
-use crate::dial::DialError;
 use crate::door::{OriginalDestination, Recording};
 use crate::names::{Lease, Meaning};
 
@@ -126,17 +125,18 @@ pub(crate) async fn handle(doorway: Arc<Doorway>, socket: TcpStream) {
     };
     let ending = tokio::select! {
         ending = permitted.run(client, &ledger) => ending,
-        reason = outdated(shared, &arrival.destination, &permit, &mut watch) => {
-            meter.reset_on_drop();
+        reason = outdated(shared, &arrival.destination, &permit, &mut watch, &meter) => {
             Err(Ending::Cut(reason))
         }
     };
     match ending {
         Ok(()) => {}
         Err(Ending::Cut(reason)) => ledger.cut(reason),
-        Err(Ending::Refused(client, refused)) => refused.conclude(client, &ledger, shared).await,
+        Err(Ending::Refused(refusal)) => {
+            let (client, refused) = *refusal;
+            refused.conclude(client, &ledger, shared).await;
+        }
         Err(Ending::Unrecorded(error)) => {
-            meter.reset_on_drop();
             tracing::error!(%error, "a connection was refused because it cannot be recorded");
         }
     }
@@ -191,9 +191,15 @@ enum Ending {
     /// The door ended it, whether it had been recorded yet or not.
     Cut(&'static str),
     /// What came on it is not what its rule is for. Not recorded yet.
-    Refused(ClientStream, Refused),
+    Refused(Box<(ClientStream, Refused)>),
     /// Nothing was done for it.
     Unrecorded(JournalError),
+}
+
+impl Ending {
+    fn refused(client: ClientStream, refused: Refused) -> Self {
+        Self::Refused(Box::new((client, refused)))
+    }
 }
 
 impl From<JournalError> for Ending {
@@ -212,20 +218,23 @@ impl Permitted {
     }
 }
 
-/// Resolves when a replaced policy no longer permits the connection as it is.
+/// Resolves when a replaced policy no longer permits the connection as it is, which is then set to be reset.
 async fn outdated(
     shared: &Shared,
     destination: &Destination,
     permit: &ConnectionPermit,
     watch: &mut PolicyWatch,
+    meter: &Meter,
 ) -> &'static str {
     loop {
         watch.changed().await;
-        match shared.policy.load().check_connection(destination) {
-            Err(denial) => return denial.reason(),
-            Ok(now) if !same_way(&now, permit) => return "policy_changed",
-            Ok(_) => {}
-        }
+        let reason = match shared.policy.load().check_connection(destination) {
+            Err(denial) => denial.reason(),
+            Ok(now) if !same_way(&now, permit) => "policy_changed",
+            Ok(_) => continue,
+        };
+        meter.reset_on_drop();
+        return reason;
     }
 }
 
@@ -234,21 +243,6 @@ fn same_way(one: &ConnectionPermit, other: &ConnectionPermit) -> bool {
     one.mode() == other.mode()
         && one.upstream() == other.upstream()
         && one.extra_ca() == other.extra_ca()
-}
-
-/// A failed dial of a connection that is a tunnel: refused if the policy refused, cut otherwise.
-fn undialled(
-    client: ClientStream,
-    error: &DialError,
-    host: &Host,
-) -> Result<(ClientStream, Refused), &'static str> {
-    match error {
-        DialError::Denied(denial) => Ok((client, Refused::denied(denial, host))),
-        other => {
-            client.reset();
-            Err(other.reason())
-        }
-    }
 }
 
 /// Refuses a connection for which there is no room, without a task and without reading from it.

@@ -83,8 +83,9 @@ impl Outcome {
         use hickory_proto::op::ResponseCode;
         match self {
             Self::Data { data, .. } => Reply::data(data),
-            Self::Empty => Reply::code(ResponseCode::NoError),
-            Self::NoSuchName(_) | Self::Denied(_) => Reply::code(ResponseCode::NXDomain),
+            // Not NXDOMAIN, which would speak of the name's addresses too and be remembered.
+            Self::Empty | Self::NoData(_) => Reply::code(ResponseCode::NoError),
+            Self::Denied(_) => Reply::code(ResponseCode::NXDomain),
             Self::Refused(_) => Reply::code(ResponseCode::Refused),
             Self::Full => Reply::failure(),
         }

@@ -26,6 +26,8 @@ pub mod door;
 pub mod hello;
 pub mod http;
 pub mod names;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod tunnel;
 

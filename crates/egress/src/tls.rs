@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustls::client::Resumption;
@@ -48,12 +48,15 @@ pub enum RootsError {
     Unusable { path: String, source: rustls::Error },
 }
 
+/// By the rule's `ca` and what is offered.
+type Configs = HashMap<(Option<String>, AlpnOffer), Arc<ClientConfig>>;
+
 /// Verified TLS for one door.
 pub struct UpstreamTls {
     roots: Roots,
-    base: OnceLock<RootCertStore>,
+    base: OnceLock<Arc<RootCertStore>>,
     extra: HashMap<String, Vec<CertificateDer<'static>>>,
-    configs: Mutex<HashMap<(Option<String>, AlpnOffer), Arc<ClientConfig>>>,
+    configs: Mutex<Configs>,
 }
 
 impl fmt::Debug for UpstreamTls {
@@ -105,8 +108,8 @@ impl UpstreamTls {
         self.base();
     }
 
-    fn base(&self) -> &RootCertStore {
-        self.base.get_or_init(|| load(&self.roots))
+    fn base(&self) -> &Arc<RootCertStore> {
+        self.base.get_or_init(|| Arc::new(load(&self.roots)))
     }
 
     fn config(
@@ -119,14 +122,18 @@ impl UpstreamTls {
         if let Some(config) = configs.get(&key) {
             return Ok(Arc::clone(config));
         }
-        let mut roots = self.base().clone();
-        if let Some(path) = extra_ca {
-            let certificates = self
-                .extra
-                .get(path)
-                .ok_or_else(|| DialError::UnknownCa(path.to_owned()))?;
-            roots.add_parsable_certificates(certificates.iter().cloned());
-        }
+        let roots = match extra_ca {
+            None => Arc::clone(self.base()),
+            Some(path) => {
+                let certificates = self
+                    .extra
+                    .get(path)
+                    .ok_or_else(|| DialError::UnknownCa(path.to_owned()))?;
+                let mut roots = RootCertStore::clone(self.base());
+                roots.add_parsable_certificates(certificates.iter().cloned());
+                Arc::new(roots)
+            }
+        };
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(rustls::DEFAULT_VERSIONS)
             .map_err(|error| DialError::Tls(error.to_string()))?
@@ -177,14 +184,17 @@ fn load(roots: &Roots) -> RootCertStore {
             }
             found.certs
         }
-        Roots::Files(paths) => paths.iter().flat_map(read_certificates).collect(),
+        Roots::Files(paths) => paths
+            .iter()
+            .flat_map(|path| read_certificates(path))
+            .collect(),
     };
     let (used, ignored) = store.add_parsable_certificates(certificates);
     tracing::debug!(used, ignored, "trusted roots");
     store
 }
 
-fn read_certificates(path: &PathBuf) -> Vec<CertificateDer<'static>> {
+fn read_certificates(path: &Path) -> Vec<CertificateDer<'static>> {
     let result = if path.is_dir() {
         rustls_native_certs::load_certs_from_paths(None, Some(path))
     } else {
@@ -224,7 +234,10 @@ fn handshake_error(error: io::Error) -> DialError {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 DialError::CertificateWrongHost
             }
-            CertificateError::UnknownIssuer => DialError::CertificateUntrusted,
+            // Signed by nobody we know, or by somebody who only bears the name of one.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                DialError::CertificateUntrusted
+            }
             CertificateError::Revoked => DialError::CertificateRevoked,
             other => DialError::CertificateInvalid(other.to_string()),
         },

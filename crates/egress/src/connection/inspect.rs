@@ -27,7 +27,7 @@ pub(super) async fn run(
     ledger: &Ledger,
 ) -> Result<(), Ending> {
     let host = &permitted.destination.host;
-    let refuse = |client, refused: Refused| Err(Ending::Refused(client, refused.on(host)));
+    let refuse = |client, refused: Refused| Err(Ending::refused(client, refused.on(host)));
     let heard = hear(&mut client, permitted.shared.limits.first_bytes_timeout).await;
     let protocol = match heard {
         Heard::Protocol(protocol) => protocol,
@@ -62,7 +62,7 @@ pub(super) async fn run(
                 client,
                 Refused::because("not_tls", why)
                     .spoken("http")
-                    .as_bad_request(),
+                    .with_bad_request(),
             )
         }
         FirstBytes::Other if is_https_port => refuse(
@@ -103,11 +103,17 @@ pub(super) fn said_nothing(
     let is_web = port == Port::HTTP || port == Port::HTTPS;
     if heard == Heard::Silence && !is_web {
         let refused = Refused::because("silent_needs_protocol_tcp", SILENT_WHY).by_reset();
-        return Err(Ending::Refused(client, refused));
+        return Err(Ending::refused(
+            client,
+            refused.on(&permitted.destination.host),
+        ));
     }
     ledger.allow(None)?;
     match heard {
-        Heard::Silence => Err(Ending::Cut("silent")),
+        Heard::Silence => {
+            client.reset();
+            Err(Ending::Cut("silent"))
+        }
         Heard::Closed | Heard::Protocol(_) => Ok(()),
     }
 }
@@ -173,10 +179,10 @@ async fn end_tls(
     let limits = &permitted.shared.limits;
     let hello = match read_hello(&mut client, limits.handshake_timeout).await {
         Ok(hello) => hello,
-        Err(refused) => return Err(Ending::Refused(client, refused.on(&host))),
+        Err(refused) => return Err(Ending::refused(client, refused.on(&host))),
     };
     if let Err(refused) = check_server_name(&hello, &host) {
-        return Err(Ending::Refused(client, refused.on(&host)));
+        return Err(Ending::refused(client, refused.on(&host)));
     }
     let is_http = |protocol: &Vec<u8>| protocol == b"h2" || protocol == b"http/1.1";
     if !hello.alpn.is_empty() && !hello.alpn.iter().any(is_http) {
@@ -185,7 +191,7 @@ async fn end_tls(
         let refused = Refused::because("alpn_not_http", why)
             .spoken("tls")
             .by_reset();
-        return Err(Ending::Refused(client, refused.on(&host)));
+        return Err(Ending::refused(client, refused.on(&host)));
     }
     ledger.allow(Some("tls"))?;
     let config = match permitted.shared.ca.server_config(&host) {

@@ -66,15 +66,17 @@ impl Ledger {
         };
     }
 
-    /// Records that the connection is let through. On `Err`, it must not be.
+    /// Records that the connection is let through. On `Err`, it must not be, and dropping its stream resets it.
     pub(super) fn allow(&self, protocol: Option<&str>) -> Result<(), JournalError> {
         let mut state = self.state();
         let event = self.event(Verdict::Allowed, self.rule.clone(), self.mode, protocol);
         let written = self.journal.append(&event);
-        *state = if written.is_ok() {
-            State::Open(None)
-        } else {
-            State::Done
+        *state = match &written {
+            Ok(_) => State::Open(None),
+            Err(_) => {
+                self.meter.reset_on_drop();
+                State::Done
+            }
         };
         written.map(drop)
     }

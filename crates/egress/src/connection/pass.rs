@@ -3,8 +3,9 @@
 use super::first_bytes::{FirstBytes, Heard, hear};
 use super::ledger::Ledger;
 use super::refuse::Refused;
-use super::{Ending, Permitted, inspect, undialled};
+use super::{Ending, Permitted, inspect};
 use crate::client::ClientStream;
+use crate::dial::DialError;
 use crate::hello::Encrypted;
 use crate::tunnel::{self, TunnelEnd, TunnelLimits, write_all};
 
@@ -32,7 +33,7 @@ pub(super) async fn tls(
                 "not_tls",
                 "only TLS passes here: the rule says `inspect = false`",
             );
-            return Err(Ending::Refused(client, refused.on(host).as_bad_request()));
+            return Err(Ending::refused(client, refused.on(host).with_bad_request()));
         }
         heard @ (Heard::Silence | Heard::Closed) => {
             return inspect::said_nothing(&permitted, client, ledger, heard);
@@ -40,10 +41,10 @@ pub(super) async fn tls(
     }
     let hello = match inspect::read_hello(&mut client, limits.handshake_timeout).await {
         Ok(hello) => hello,
-        Err(refused) => return Err(Ending::Refused(client, refused.on(host))),
+        Err(refused) => return Err(Ending::refused(client, refused.on(host))),
     };
     if let Err(refused) = inspect::check_server_name(&hello, host) {
-        return Err(Ending::Refused(client, refused.on(host)));
+        return Err(Ending::refused(client, refused.on(host)));
     }
     if hello.encrypted == Encrypted::Yes {
         let why =
@@ -51,7 +52,7 @@ pub(super) async fn tls(
         let refused = Refused::because("encrypted_client_hello", why)
             .spoken("tls")
             .by_reset();
-        return Err(Ending::Refused(client, refused.on(host)));
+        return Err(Ending::refused(client, refused.on(host)));
     }
     through(permitted, client, ledger, "tls").await
 }
@@ -71,15 +72,15 @@ async fn through(
     } = permitted;
     let route = match shared.dialer.route(&permit, &policy).await {
         Ok(route) => route,
+        Err(DialError::Denied(denial)) => {
+            let refused = Refused::denied(&denial, &destination.host).spoken(protocol);
+            return Err(Ending::refused(client, refused));
+        }
+        // The policy said yes; that the host is not there is the end of an allowed connection.
         Err(error) => {
-            return match undialled(client, &error, &destination.host) {
-                Ok((client, refused)) => Err(Ending::Refused(client, refused.spoken(protocol))),
-                // The policy said yes; that the host is not there is the end of an allowed connection.
-                Err(reason) => {
-                    ledger.allow(Some(protocol))?;
-                    Err(Ending::Cut(reason))
-                }
-            };
+            ledger.allow(Some(protocol))?;
+            client.reset();
+            return Err(Ending::Cut(error.reason()));
         }
     };
     ledger.allow(Some(protocol))?;

@@ -75,7 +75,7 @@ impl Refused {
         }
     }
 
-    pub(super) fn as_bad_request(self) -> Self {
+    pub(super) fn with_bad_request(self) -> Self {
         Self {
             answer: Answer::BadRequest,
             ..self

@@ -23,7 +23,7 @@ pub enum Outcome {
     /// The name is there, a record of this type is not, and that is as it should be.
     Empty,
     /// The name is there, but this type could carry data in or out: answered as absent.
-    NoSuchName(&'static str),
+    NoData(&'static str),
     /// The name is not for this sandbox.
     Denied(&'static str),
     /// Not a question that a resolver answers.
@@ -44,7 +44,7 @@ impl Judged {
         let (answer, verdict) = match &self.outcome {
             Outcome::Data { address, .. } => (*address, Verdict::Allowed),
             Outcome::Empty => (None, Verdict::Allowed),
-            Outcome::NoSuchName(reason) | Outcome::Denied(reason) | Outcome::Refused(reason) => {
+            Outcome::NoData(reason) | Outcome::Denied(reason) | Outcome::Refused(reason) => {
                 (None, Verdict::denied(*reason))
             }
             Outcome::Full => (None, Verdict::denied("too_many_names")),
@@ -124,7 +124,7 @@ impl Judge {
             RecordType::AAAA => self.synthetic(&name, |at| at.v6.into()),
             // Browsers and curl ask for these beside every address; having none is the usual answer.
             RecordType::HTTPS | RecordType::SVCB => Outcome::Empty,
-            _ => Outcome::NoSuchName("record_type_not_answered"),
+            _ => Outcome::NoData("record_type_not_answered"),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The record of requests: written before a byte goes upstream, and once more when the exchange is over.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use wardian_events::{
@@ -100,6 +100,7 @@ pub(crate) fn allowed(
         status: None,
         bytes_up: 0,
         bytes_down: 0,
+        sent: AtomicBool::new(false),
         over: false,
     })
 }
@@ -158,6 +159,8 @@ pub(crate) struct Exchange {
     pub(crate) status: Option<u16>,
     pub(crate) bytes_up: u64,
     pub(crate) bytes_down: u64,
+    /// All of the request has gone to the origin.
+    pub(crate) sent: AtomicBool,
     over: bool,
 }
 

@@ -205,15 +205,15 @@ impl Refusal {
             host: None,
             method: None,
             path: None,
-            message: visible(message).into_owned(),
+            message: shown(message),
             how_to_allow: None,
         }
     }
 
     fn about(mut self, about: About<'_>) -> Self {
-        self.host = Some(visible(about.host).into_owned());
-        self.method = about.method.map(|method| visible(method).into_owned());
-        self.path = about.path.map(|path| visible(path).into_owned());
+        self.host = Some(shown(about.host));
+        self.method = about.method.map(shown);
+        self.path = about.path.map(shown);
         self
     }
 
@@ -333,12 +333,21 @@ pub(crate) async fn drain<R: AsyncRead + Unpin>(reader: &mut R) -> std::io::Resu
     Ok(())
 }
 
+/// Text from inside, safe to look at and short.
+fn shown(text: &str) -> String {
+    const MOST: usize = 300;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", visible(&text[..end])),
+        None => visible(text).into_owned(),
+    }
+}
+
 /// A command to paste, or nothing where a rule would not help. Text from inside goes in only if no shell would read
 /// anything into it.
 fn how_to_allow(reason: &'static str, about: About<'_>) -> Option<String> {
     let plain = |text: &str| {
-        text.bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"/._~%@:+=,-[]".contains(&byte))
+        let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"/._~%@:+=,-[]".contains(&byte);
+        text.len() <= 300 && text.bytes().all(harmless)
     };
     if !plain(about.host) {
         return None;

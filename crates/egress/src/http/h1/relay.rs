@@ -104,13 +104,14 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let sent = AtomicBool::new(false);
     let Exchange {
         status,
         bytes_up,
         bytes_down,
+        sent,
         ..
     } = exchange;
+    let sent: &AtomicBool = sent;
     let Scratch { up, down, fields } = scratch;
     let Origin {
         source,
@@ -144,7 +145,7 @@ where
             }
         }
     };
-    let downwards = answer(source, sink, down, fields, plan, &sent, status, bytes_down);
+    let downwards = answer(source, sink, down, fields, plan, sent, status, bytes_down);
     tokio::pin!(upwards, downwards);
     let mut up_is_over = false;
     loop {

@@ -93,3 +93,18 @@ async fn a_closed_connection_still_delivers_the_answer() {
     answered.expect("answered");
     assert!(text.starts_with(b"HTTP/1.1 403"));
 }
+
+#[test]
+fn a_refusal_stays_short_whatever_was_asked_for() {
+    let path = format!("/{}", "x".repeat(60_000));
+    let about = About {
+        path: Some(&path),
+        ..about()
+    };
+    let refusal = Refusal::denied("no_rule", None, &path, about);
+    assert!(refusal.body().len() < 2_000);
+    assert_eq!(
+        refusal.how_to_allow.as_deref(),
+        Some("wardian run --allow api.example.com")
+    );
+}

@@ -611,6 +611,31 @@ async fn an_origin_that_says_nothing_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_body_that_stops_arriving_is_given_up() {
+    let origin = mirror(Speaks::Plain).await;
+    let limits = DoorLimits {
+        idle_timeout: Duration::from_millis(300),
+        ..DoorLimits::default()
+    };
+    let door = TestDoor::with(
+        &allow_all(&origin),
+        Options {
+            limits,
+            ..Options::default()
+        },
+    );
+    let mut program = door.http().await;
+    program
+        .send(format!(
+            "POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 10\r\n\r\nhalf"
+        ))
+        .await;
+    let text = program.rest().await;
+    assert_eq!(status(&text), 408, "{text}");
+    assert!(text.contains("body_timeout"), "{text}");
+}
+
+#[tokio::test]
 async fn endless_streams_meet_the_byte_limit() {
     let origin = Origin::start(Speaks::Plain, |mut io| async move {
         let _ = read_message(&mut io, &mut Vec::new()).await;

@@ -344,3 +344,46 @@ async fn one_byte_at_a_time_is_still_a_request() {
     }
     assert_eq!(program.receive().await.1, b"GET /slow HTTP/1.1");
 }
+
+/// Whatever is sent, the door neither panics nor hangs, and says nothing that is not HTTP.
+#[test]
+fn arbitrary_connections_end() {
+    use proptest::prelude::*;
+
+    let piece = prop_oneof![
+        4 => prop::sample::select(vec![
+            "GET / HTTP/1.1\r\nHost: api.test.example\r\n", "POST /x HTTP/1.1\r\nHost: api.test.example\r\n", "\r\n", "\r\n\r\n",
+            "Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n", "5\r\nhello\r\n", "0\r\n\r\n", "Connection: close\r\n",
+            "Expect: 100-continue\r\n", "Upgrade: websocket\r\nConnection: upgrade\r\n", "GET / HTTP/1.0\r\n\r\n",
+        ])
+        .prop_map(|text| text.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..12),
+    ];
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let origin = runtime.block_on(Origin::scripted(Speaks::Plain, |_, _| ok("fine")));
+    let door = TestDoor::new(&allow_all(&origin));
+    let connections = prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat());
+    let config = ProptestConfig {
+        cases: 150,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    runner
+        .run(&connections, |bytes| {
+            runtime.block_on(async {
+                use tokio::io::AsyncWriteExt;
+                let mut program = door.http().await;
+                program.send(&bytes).await;
+                let _ = program.io.shutdown().await;
+                let text = program.rest().await;
+                assert!(text.is_empty() || text.starts_with("HTTP/1.1 "), "{text}");
+                assert!(program.ended().await.is_ok());
+            });
+            Ok(())
+        })
+        .unwrap();
+}

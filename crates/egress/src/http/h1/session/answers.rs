@@ -1,5 +1,7 @@
 //! What the door says itself on an HTTP/1.1 connection: refusals, failures, time that ran out.
 
+use std::sync::atomic::Ordering;
+
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use wardian_events::ResponseOutcome;
@@ -211,7 +213,15 @@ where
                     .exchange
                     .as_ref()
                     .is_none_or(|exchange| exchange.status.is_some());
-                let refusal = Refusal::upstream_timeout();
+                let all_sent = self
+                    .exchange
+                    .as_ref()
+                    .is_none_or(|exchange| exchange.sent.load(Ordering::Relaxed));
+                let refusal = if all_sent {
+                    Refusal::upstream_timeout()
+                } else {
+                    Refusal::timeout("body_timeout", "the request body stopped arriving")
+                };
                 if let Some(exchange) = &mut self.exchange
                     && !heard
                 {

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 cargo xtask setup                  install what the tests need (Debian packages, agents, test user); needs root once
 cargo xtask test [--quick]         the whole gate: format, lints, unit, property and end-to-end tests, docs, fuzzing
                  [--rootless-only] as an ordinary user: leave out the end-to-end tests that must run as root

@@ -24,6 +24,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("git", "git"),
     ("openssl", "openssl"),
     ("gcc", "gcc"),
+    ("g++", "g++"),
     ("ip", "iproute2"),
     ("node", "nodejs"),
     ("npm", "npm"),

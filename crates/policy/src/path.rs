@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::target::{LaxPath, TargetError, canonical_segment, lax_segment};
+use crate::target::{LaxPath, TargetError, canonical_segment, lax_pieces};
 
 #[cfg(test)]
 mod tests;
@@ -89,9 +89,7 @@ impl PathPattern {
             }
             let segment = canonical_segment(&escape_raw(segment))?;
             canonical.push_str(&segment);
-            if !segment.is_empty() {
-                lax.push(Segment::parse(&lax_segment(&segment)));
-            }
+            lax.extend(lax_pieces(&segment).map(|piece| Segment::parse(&piece)));
             strict.push(Segment::parse(&segment));
         }
         Ok(Self {

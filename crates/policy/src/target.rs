@@ -22,7 +22,7 @@ use std::fmt;
 use crate::host::{Authority, HostError};
 use crate::rule::Scheme;
 
-pub(crate) use segment::{canonical_segment, lax_segment};
+pub(crate) use segment::{canonical_segment, lax_pieces};
 
 /// Longest target accepted. Common servers stop at 8 KiB; some APIs carry signed URLs beyond.
 pub const MAX_TARGET: usize = 64 * 1024;
@@ -204,15 +204,11 @@ impl RequestTarget {
     pub(crate) fn lax_path(&self) -> LaxPath {
         let mut joined = String::with_capacity(self.path_end);
         for segment in self.path().split('/') {
-            // An escaped slash, once decoded, separates like a raw one.
-            for piece in lax_segment(segment).split('/') {
-                let piece = piece.split(';').next().unwrap_or(piece);
-                if !piece.is_empty() {
-                    if !joined.is_empty() {
-                        joined.push('/');
-                    }
-                    joined.push_str(piece);
+            for piece in lax_pieces(segment) {
+                if !joined.is_empty() {
+                    joined.push('/');
                 }
+                joined.push_str(&piece);
             }
         }
         LaxPath(joined)

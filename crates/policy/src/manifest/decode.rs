@@ -172,7 +172,15 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'de> {
                 step: 0,
             });
         }
-        self.deserialize_any(visitor)
+        // Derived code would also take a list of the fields' values, in their order: no manifest means that.
+        match &self.0.value {
+            Value::Table(_) | Value::Null | Value::Date => self.deserialize_any(visitor),
+            other => Err(DecodeError::new(DecodeErrorKind::Other(format!(
+                "a table should stand here, not {}",
+                other.kind()
+            )))
+            .at(&self.0.span)),
+        }
     }
 
     fn deserialize_enum<V: Visitor<'de>>(

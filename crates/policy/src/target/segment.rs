@@ -35,8 +35,9 @@ pub(crate) fn canonical_segment(segment: &str) -> Result<String, TargetError> {
     Ok(out)
 }
 
-/// A canonical segment as the laxest server would read it: decoded until nothing is left to decode, in lower case.
-pub(crate) fn lax_segment(segment: &str) -> String {
+/// A canonical segment as the laxest server would read it: decoded until nothing is left to decode, split where an escaped
+/// slash separates, in lower case, without parameters and empty pieces.
+pub(crate) fn lax_pieces(segment: &str) -> impl Iterator<Item = String> {
     let mut text = segment.to_owned();
     while let Ok(decoded) = decode(&text) {
         if decoded == text {
@@ -44,7 +45,13 @@ pub(crate) fn lax_segment(segment: &str) -> String {
         }
         text = decoded;
     }
-    text.to_lowercase()
+    let pieces: Vec<String> = text
+        .to_lowercase()
+        .split('/')
+        .map(|piece| piece.split(';').next().unwrap_or(piece).to_owned())
+        .filter(|piece| !piece.is_empty())
+        .collect();
+    pieces.into_iter()
 }
 
 pub(super) fn push_escape(byte: u8, out: &mut String) {

@@ -91,7 +91,7 @@ pub(crate) async fn handle(doorway: Arc<Doorway>, socket: TcpStream) {
             HostFact::absent(HostAbsent::NotLookedFor),
         );
         let refused = Refused::because("not_steered", "the connection was made to the door itself");
-        return refused.conclude(client, &ledger, shared).await;
+        return Box::pin(refused.conclude(client, &ledger, shared)).await;
     };
     // Before the policy is loaded, so that no replacement is missed.
     let mut watch = shared.policy.watch();
@@ -100,7 +100,7 @@ pub(crate) async fn handle(doorway: Arc<Doorway>, socket: TcpStream) {
         Ok(arrival) => arrival,
         Err((absent, refused)) => {
             ledger.to(address, HostFact::absent(absent));
-            return refused.conclude(client, &ledger, shared).await;
+            return Box::pin(refused.conclude(client, &ledger, shared)).await;
         }
     };
     ledger.to(address, arrival.host.clone());
@@ -111,7 +111,7 @@ pub(crate) async fn handle(doorway: Arc<Doorway>, socket: TcpStream) {
                 ledger.to(address, HostFact::absent(HostAbsent::NotSynthetic));
             }
             let refused = Refused::denied(&denial, &arrival.destination.host);
-            return refused.conclude(client, &ledger, shared).await;
+            return Box::pin(refused.conclude(client, &ledger, shared)).await;
         }
     };
     ledger.permitted(&permit);
@@ -134,7 +134,7 @@ pub(crate) async fn handle(doorway: Arc<Doorway>, socket: TcpStream) {
         Err(Ending::Cut(reason)) => ledger.cut(reason),
         Err(Ending::Refused(refusal)) => {
             let (client, refused) = *refusal;
-            refused.conclude(client, &ledger, shared).await;
+            Box::pin(refused.conclude(client, &ledger, shared)).await;
         }
         Err(Ending::Unrecorded(error)) => {
             tracing::error!(%error, "a connection was refused because it cannot be recorded");
@@ -210,10 +210,11 @@ impl From<JournalError> for Ending {
 
 impl Permitted {
     async fn run(self, client: ClientStream, ledger: &Ledger) -> Result<(), Ending> {
+        // Boxed, so that no way makes room for the largest of them.
         match self.permit.mode() {
-            Mode::Tcp => pass::tcp(self, client, ledger).await,
-            Mode::Passthrough => pass::tls(self, client, ledger).await,
-            Mode::Inspect => inspect::run(self, client, ledger).await,
+            Mode::Tcp => Box::pin(pass::tcp(self, client, ledger)).await,
+            Mode::Passthrough => Box::pin(pass::tls(self, client, ledger)).await,
+            Mode::Inspect => Box::pin(inspect::run(self, client, ledger)).await,
         }
     }
 }

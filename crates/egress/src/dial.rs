@@ -214,11 +214,11 @@ impl Dialer {
     }
 }
 
-async fn within<T>(
+/// Boxed, because who dials is a long-lived connection, and dialling is a short and large part of its life.
+fn within<T>(
     deadline: Instant,
     work: impl Future<Output = Result<T, DialError>>,
-) -> Result<T, DialError> {
-    tokio::time::timeout_at(deadline, work)
-        .await
-        .unwrap_or(Err(DialError::Timeout))
+) -> impl Future<Output = Result<T, DialError>> {
+    let work = tokio::time::timeout_at(deadline, Box::pin(work));
+    async { work.await.unwrap_or(Err(DialError::Timeout)) }
 }

@@ -122,6 +122,22 @@ impl Origin {
         .await
     }
 
+    /// Answers the first bytes as HTTP, in the clear.
+    pub(crate) async fn http() -> Self {
+        Self::start(move |mut stream, seen| async move {
+            let mut buffer = vec![0; 4096];
+            let length = stream.read(&mut buffer).await?;
+            seen.lock().unwrap().extend_from_slice(&buffer[..length]);
+            stream
+                .write_all(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nplain",
+                )
+                .await?;
+            stream.shutdown().await
+        })
+        .await
+    }
+
     /// Speaks first, then sends everything back until the end.
     pub(crate) async fn echo(greeting: &'static str) -> Self {
         Self::start(move |mut socket, seen| async move {

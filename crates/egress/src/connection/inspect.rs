@@ -205,7 +205,7 @@ async fn end_tls(
     let meter = std::sync::Arc::clone(client.meter());
     let accepted = timeout(
         limits.handshake_timeout,
-        TlsAcceptor::from(config).accept(client),
+        Box::pin(TlsAcceptor::from(config).accept(client)),
     )
     .await;
     let stream = match accepted {
@@ -229,6 +229,8 @@ async fn end_tls(
         ServerName::Name(name) => TlsName::Matches(name),
         ServerName::Address(_) | ServerName::Absent => TlsName::NoSni,
     };
+    // The layers of HTTP move a pointer, not the state of TLS.
+    let stream = Box::new(stream);
     serve(permitted, stream, ledger, Scheme::Https, tls_name, alpn).await
 }
 
@@ -280,7 +282,9 @@ where
         connection_id: id.0,
         tls_name,
     };
-    match http::serve(io, alpn, connection).await {
+    // Boxed, because a connection spends its life here, and what led here need not make room for it.
+    let served = Box::pin(http::serve(io, alpn, connection)).await;
+    match served {
         Ok(totals) => {
             if let Some(reason) = totals.cut {
                 ledger.cut(reason);

@@ -84,6 +84,33 @@ async fn an_allowed_https_request_passes_through_both_handshakes() {
     assert_eq!(door.denials(), Vec::<String>::new());
 }
 
+#[tokio::test]
+async fn an_allowed_plain_request_passes_and_another_on_the_same_door_is_told_why_not() {
+    let origin = Origin::http().await;
+    let manifest = format!("{}paths = [\"/x\"]\n", inspected(&origin));
+    let door = TestDoor::new(&manifest).await;
+    let mut stream = door.connect("api.test", 80).await;
+    stream.write_all(REQUEST).await.unwrap();
+    let (answer, _) = rest(&mut stream).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("plain"),
+        "{answer}"
+    );
+    let mut stream = door.connect("api.test", 80).await;
+    stream
+        .write_all(b"GET /y HTTP/1.1\r\nHost: api.test\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let (answer, _) = rest(&mut stream).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 403") && answer.contains("no_rule_for_request"),
+        "{answer}"
+    );
+    assert_eq!(door.denials(), ["no_rule_for_request"]);
+    assert_eq!(door.kind("connection")[0]["protocol"], "http");
+    assert_eq!(origin.connections(), 1);
+}
+
 /// Case 89. The control is the test above: the same door, the same origin, the right name.
 #[tokio::test]
 async fn a_server_name_other_than_the_connections_is_reset() {

@@ -236,3 +236,63 @@ async fn a_proxy_is_asked_for_the_name() {
             .starts_with("CONNECT db.test:5432 HTTP/1.1\r\n")
     );
 }
+
+#[tokio::test]
+async fn roots_come_from_where_the_configuration_says() {
+    use crate::testing::AUTHORITY;
+    use crate::tls::{Roots, RootsError, UpstreamTls};
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("roots.pem");
+    std::fs::write(&file, &AUTHORITY.pem).unwrap();
+    let origin = Origin::tls("api.test", Quality::Good).await;
+    let policy = pinned(&origin, "");
+    for (roots, trusted) in [
+        (Roots::Files(vec![file.clone()]), true),
+        (
+            Roots::Files(vec![directory.path().join("absent.pem")]),
+            false,
+        ),
+        (Roots::System, false),
+        (Roots::Empty, false),
+    ] {
+        let dialer = Dialer::new(
+            Resolver::with(|_: &wardian_policy::HostName| Vec::new()),
+            UpstreamTls::new(roots),
+            Duration::from_secs(5),
+        );
+        dialer.preload();
+        let result = dialer
+            .connect(&permit(&policy, "api.test", 443), &policy, tls())
+            .await;
+        assert_eq!(result.is_ok(), trusted, "{result:?}");
+    }
+    let mut tls = UpstreamTls::new(Roots::Empty);
+    assert!(matches!(
+        tls.trust("x.pem", b"nothing"),
+        Err(RootsError::None { .. })
+    ));
+    let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    assert!(matches!(
+        tls.trust("x.pem", broken),
+        Err(RootsError::Unusable { .. })
+    ));
+}
+
+#[tokio::test]
+async fn the_hosts_own_settings_are_used() {
+    let resolver = Resolver::system();
+    let found = resolver
+        .addresses(&Host::parse("localhost").unwrap())
+        .await
+        .unwrap();
+    assert!(
+        !found.is_empty() && found.iter().all(IpAddr::is_loopback),
+        "{found:?}"
+    );
+    let address: IpAddr = "192.0.2.7".parse().unwrap();
+    assert_eq!(
+        resolver.addresses(&Host::Ip(address)).await.unwrap(),
+        [address]
+    );
+}

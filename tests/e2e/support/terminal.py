@@ -18,6 +18,10 @@ if pid == 0:
     for fd in (0, 1, 2):
         os.dup2(slave, fd)
     os.closerange(3, 64)
+    # As a login shell would have it, whatever the test runner ignores or blocks.
+    for name in ("SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGPIPE", "SIGXFSZ", "SIGINT", "SIGQUIT", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.execvp(command[0], command)
 
 shown, mark, failed, ended = b"", 0, None, None

@@ -28,6 +28,7 @@
 
 mod convert;
 mod convert_credential;
+mod convert_rule;
 mod decode;
 mod error;
 mod json_text;
@@ -119,7 +120,8 @@ impl<'a> Source<'a> {
     /// What rules are called after: the file without its directories.
     fn rule_label(&self) -> Arc<str> {
         let base = self.name.rsplit('/').find(|part| !part.is_empty());
-        base.unwrap_or(&self.name).into()
+        // It stands in every event and answer about the rule.
+        base.unwrap_or(&self.name).escape_debug().to_string().into()
     }
 
     fn decode<T: for<'de> serde::Deserialize<'de>>(&self) -> Result<T, ManifestError> {

@@ -16,6 +16,7 @@
 mod build;
 mod check;
 mod describe;
+mod error;
 #[cfg(test)]
 mod tests;
 
@@ -28,8 +29,9 @@ use crate::rule::{Rule, Scheme, Upgrade};
 use crate::target::RequestTarget;
 use crate::visible::VisiblePath;
 
-pub use build::{PolicyError, PolicyInputs};
-pub use describe::{CredentialSummary, EnvSummary, PolicySummary, RuleSummary};
+pub use build::PolicyInputs;
+pub use describe::{CredentialSummary, EnvSummary, LimitSummary, PolicySummary, RuleSummary};
+pub use error::PolicyError;
 
 /// What a sandbox may do.
 #[derive(Debug, Clone)]

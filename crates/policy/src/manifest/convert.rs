@@ -1,26 +1,18 @@
 //! From the wire types to rules, limits and variables.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
 
 use super::convert_credential::{credential, credential_name};
+use super::convert_rule::rule;
 use super::decode::Spanned;
-use super::wire::{
-    ActionWord, Document, EgressTable, EnvEntry, EnvTable, LimitWord, LimitsTable, PortEntry,
-    ProtocolWord, SandboxTable, Scalar,
-};
+use super::wire::{Document, EnvEntry, EnvTable, LimitWord, LimitsTable, SandboxTable, Scalar};
 use super::{ManifestError, Place, Source};
-use crate::address::{AddressClass, classify};
 use crate::credential::CredentialSpec;
 use crate::environment::{EnvName, EnvValue, EnvVar};
-use crate::host::{Authority, HostPattern, Port};
+use crate::host::HostPattern;
 use crate::limits::{LimitKind, Limits};
-use crate::method::Methods;
-use crate::path::PathPattern;
 use crate::policy::Nested;
-use crate::ports::Ports;
-use crate::rule::{Action, Mode, Origin, Route, Rule, RuleId, Upstream};
+use crate::rule::{Origin, Rule, RuleId};
 use crate::visible::VisiblePath;
 
 /// One document's share of a policy.
@@ -144,183 +136,6 @@ fn limits(source: &Source<'_>, table: LimitsTable) -> Result<Limits, ManifestErr
     Ok(limits)
 }
 
-fn rule(
-    source: &Source<'_>,
-    table: EgressTable,
-    id: RuleId,
-    origin: &Origin,
-) -> Result<RuleDraft, ManifestError> {
-    let EgressTable {
-        host,
-        ports: port_list,
-        methods,
-        paths,
-        action,
-        protocol,
-        inspect,
-        connect,
-        ca,
-        proxy,
-        credential,
-    } = table;
-    let place = source.place(host.span.start);
-    let action = match action {
-        ActionWord::Allow => Action::Allow,
-        ActionWord::Deny => Action::Deny,
-    };
-    // A broad denial is harmless; a broad permission is not.
-    let pattern = match action {
-        Action::Allow => HostPattern::parse(&host.value),
-        Action::Deny => HostPattern::parse_any_width(&host.value),
-    };
-    let pattern = at(source, &host, pattern)?;
-    if action == Action::Deny {
-        let idle = [
-            ("inspect", inspect.as_ref().map(|value| value.span.start)),
-            ("connect", connect.as_ref().map(|value| value.span.start)),
-            ("ca", ca.as_ref().map(|value| value.span.start)),
-            ("proxy", proxy.as_ref().map(|value| value.span.start)),
-            (
-                "credential",
-                credential.as_ref().map(|list| {
-                    list.0
-                        .first()
-                        .map_or(host.span.start, |name| name.span.start)
-                }),
-            ),
-            (
-                "protocol",
-                (protocol == ProtocolWord::Tcp).then_some(host.span.start),
-            ),
-        ];
-        for (key, start) in idle {
-            if let Some(start) = start {
-                return Err(source
-                    .place(start)
-                    .error(format_args!("`{key}` has no meaning in a deny rule")));
-            }
-        }
-    }
-    let mode = match (protocol, &inspect) {
-        (ProtocolWord::Tcp, Some(inspect)) if inspect.value => {
-            return Err(source
-                .place(inspect.span.start)
-                .error("raw TCP cannot be inspected: leave out `inspect` or `protocol`"));
-        }
-        (ProtocolWord::Tcp, _) => Mode::Tcp,
-        (ProtocolWord::Http, Some(inspect)) if !inspect.value => Mode::Passthrough,
-        (ProtocolWord::Http, _) => Mode::Inspect,
-    };
-    if mode != Mode::Inspect {
-        let unseen = [
-            ("methods", methods.as_ref().map(|list| list.span.start)),
-            ("paths", paths.as_ref().map(|list| list.span.start)),
-            ("ca", ca.as_ref().map(|text| text.span.start)),
-            (
-                "credential",
-                credential.as_ref().map(|list| {
-                    list.0
-                        .first()
-                        .map_or(host.span.start, |name| name.span.start)
-                }),
-            ),
-        ];
-        for (key, start) in unseen {
-            if let Some(start) = start {
-                return Err(source.place(start).error(format_args!(
-                    "`{key}` cannot work on connections that are not inspected"
-                )));
-            }
-        }
-    }
-    let ports = match (port_list, action, mode) {
-        (Some(list), ..) => ports(source, &list)?,
-        (None, Action::Deny, _) => Ports::all(),
-        (None, Action::Allow, Mode::Inspect) => Ports::web(),
-        (None, Action::Allow, Mode::Passthrough) => Ports::one(Port::HTTPS),
-        (None, Action::Allow, Mode::Tcp) => {
-            return Err(place
-                .error("a rule with `protocol = \"tcp\"` names its ports")
-                .with_example("ports = [5432]"));
-        }
-    };
-    let methods = match methods {
-        None => Methods::Any,
-        Some(list) => {
-            refuse_empty(source, &list, "methods")?;
-            for name in &list.value {
-                at(source, name, Methods::only([name.value.as_str()]))?;
-            }
-            let names = list.value.iter().map(|name| name.value.as_str());
-            at(source, &list, Methods::only(names))?
-        }
-    };
-    let paths = match paths {
-        None => None,
-        Some(list) => {
-            refuse_empty(source, &list, "paths")?;
-            let patterns = list.value.iter().map(|path| {
-                let parsed = PathPattern::parse(&path.value).map_err(|error| {
-                    format!(
-                        "`{}` is no path pattern: {error}",
-                        path.value.escape_debug()
-                    )
-                });
-                at(source, path, parsed)
-            });
-            Some(patterns.collect::<Result<Vec<_>, _>>()?)
-        }
-    };
-    let upstream = match (connect, proxy) {
-        (None, None) => Upstream::Direct,
-        (Some(pin), None) => Upstream::Pinned(at(source, &pin, pinned(&pin.value))?),
-        (None, Some(proxy)) => at(source, &proxy, http_proxy(&proxy.value))?,
-        (Some(_), Some(proxy)) => {
-            return Err(source
-                .place(proxy.span.start)
-                .error("`connect` and `proxy` exclude each other"));
-        }
-    };
-    let extra_ca = match ca {
-        None => None,
-        Some(path) if path.value.is_empty() || path.value.chars().any(char::is_control) => {
-            return Err(source
-                .place(path.span.start)
-                .error("`ca` is the path of a PEM file"));
-        }
-        Some(path) => Some(Arc::from(path.value)),
-    };
-    let credentials = match credential {
-        None => Vec::new(),
-        Some(list) if list.0.is_empty() => {
-            return Err(place.error("`credential` is an empty list: leave it out"));
-        }
-        Some(list) => list
-            .0
-            .iter()
-            .map(|name| credential_name(source, name))
-            .collect::<Result<_, _>>()?,
-    };
-    Ok(Located {
-        value: Rule {
-            id,
-            origin: origin.clone(),
-            action,
-            host: pattern,
-            ports,
-            route: Route {
-                mode,
-                upstream,
-                extra_ca,
-            },
-            methods,
-            paths,
-            credentials,
-        },
-        place,
-    })
-}
-
 /// An empty list matches nothing: in an allow rule a puzzle, in a deny rule a hole.
 pub(super) fn refuse_empty<T>(
     source: &Source<'_>,
@@ -333,75 +148,6 @@ pub(super) fn refuse_empty<T>(
         )));
     }
     Ok(())
-}
-
-fn ports(
-    source: &Source<'_>,
-    list: &Spanned<Vec<Spanned<PortEntry>>>,
-) -> Result<Ports, ManifestError> {
-    refuse_empty(source, list, "ports")?;
-    let ranges = list.value.iter().map(|entry| {
-        let range = match &entry.value {
-            PortEntry::Number(number) => port_range(&number.to_string()),
-            PortEntry::Range(text) => port_range(text),
-        };
-        range.ok_or_else(|| {
-            source
-                .place(entry.span.start)
-                .error("a port is a number from 1 to 65535, or a range such as \"8000-8100\"")
-        })
-    });
-    let ranges = ranges.collect::<Result<Vec<_>, _>>()?;
-    Ports::from_ranges(ranges).ok_or_else(|| {
-        source
-            .place(list.span.start)
-            .error("`ports` is an empty list")
-    })
-}
-
-fn port_range(text: &str) -> Option<(Port, Port)> {
-    let (low, high) = text.split_once('-').unwrap_or((text, text));
-    let (low, high) = (Port::parse(low).ok()?, Port::parse(high).ok()?);
-    (low <= high).then_some((low, high))
-}
-
-fn pinned(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| {
-        format!(
-            "`{}` is no ADDRESS:PORT such as \"127.0.0.1:8443\"",
-            text.escape_debug()
-        )
-    })?;
-    let ip = address.ip().to_canonical();
-    match classify(ip) {
-        _ if address.port() == 0 || text.contains('%') => {
-            Err("a pinned address has a port from 1 to 65535 and no zone".to_owned())
-        }
-        class @ (AddressClass::Unspecified
-        | AddressClass::Multicast
-        | AddressClass::Broadcast
-        | AddressClass::Synthetic) => Err(format!(
-            "{ip} is a {class} address: nothing can be reached there"
-        )),
-        _ => Ok(SocketAddr::new(ip, address.port())),
-    }
-}
-
-fn http_proxy(text: &str) -> Result<Upstream, String> {
-    let wanted = "write \"http://HOST:PORT\"";
-    let rest = text
-        .strip_prefix("http://")
-        .ok_or_else(|| format!("a proxy is reached over plain HTTP: {wanted}"))?;
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let authority = Authority::parse(rest)
-        .map_err(|error| format!("the proxy is unusable, {error}: {wanted}"))?;
-    match authority {
-        Authority {
-            host,
-            port: Some(port),
-        } => Ok(Upstream::HttpProxy { host, port }),
-        Authority { port: None, .. } => Err(format!("the proxy's port is missing: {wanted}")),
-    }
 }
 
 fn variable(

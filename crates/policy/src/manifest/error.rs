@@ -63,7 +63,12 @@ impl fmt::Display for ManifestError {
             line,
             column,
         } = &self.place;
-        write!(f, "{source_name}:{line}:{column}: {}", self.message)?;
+        write!(
+            f,
+            "{}:{line}:{column}: {}",
+            visible(source_name),
+            self.message
+        )?;
         if let Some(nearest) = &self.nearest {
             write!(f, "; did you mean `{nearest}`?")?;
         }
@@ -91,7 +96,7 @@ impl Place {
     pub(crate) fn error(&self, message: impl fmt::Display) -> ManifestError {
         ManifestError {
             place: self.clone(),
-            message: message.to_string(),
+            message: visible(&message.to_string()),
             nearest: None,
             example: None,
         }
@@ -163,6 +168,21 @@ impl ManifestError {
             }
         }
     }
+}
+
+/// Manifests may come from strangers, and their words end up on terminals.
+fn visible(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    for character in message.chars() {
+        match character {
+            _ if character.is_control() => text.extend(character.escape_debug()),
+            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => {
+                text.extend(character.escape_unicode());
+            }
+            _ => text.push(character),
+        }
+    }
+    text
 }
 
 fn within(path: &[String]) -> String {

@@ -4,8 +4,10 @@
 //! connection by itself, a DNS question only if it was refused.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::event::{ConnectionMode, Event, HostFact};
+use crate::read::{ReadError, read};
 
 /// Counts of one sandbox, for its summary.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +32,20 @@ pub struct Denied {
 pub const MAX_PLACES: usize = 1000;
 
 impl Tally {
+    /// Counts what a journal holds from the first command on. Before that there are only probes, which
+    /// are refused on purpose. Stops at the first record that cannot be read.
+    pub fn of_commands(path: &Path) -> Result<Self, ReadError> {
+        let mut tally = Self::default();
+        let events = read(path)?
+            .map_while(Result::ok)
+            .map(|entry| entry.record.event)
+            .skip_while(|event| !matches!(event, Event::CommandStarted(_)));
+        for event in events {
+            tally.add(&event);
+        }
+        Ok(tally)
+    }
+
     pub fn add(&mut self, event: &Event) {
         let place = match event {
             Event::Dns(dns) => dns.question.trim_end_matches('.').to_owned(),

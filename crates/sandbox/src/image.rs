@@ -8,6 +8,7 @@ mod hidden;
 mod keystore;
 mod layout;
 mod program;
+mod subject;
 mod trust;
 
 pub use files::IdentityFiles;

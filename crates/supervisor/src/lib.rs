@@ -5,10 +5,11 @@
 //! [`sweep`](mod@sweep) cleans up after one that was killed.
 
 mod client;
+mod confinement;
 mod door;
 mod ending;
 mod failure;
-mod limits;
+pub mod limits;
 pub mod protocol;
 mod record;
 mod serve;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 use wardian_events::{LimitNotEnforced, LimitReached};
-use wardian_linux::cgroup::{self, Cgroup, CgroupLimits, MilliCpus, Outcome};
+use wardian_linux::cgroup::{self, Availability, Cgroup, CgroupLimits, MilliCpus, Outcome};
 use wardian_policy::{LimitKind, Limits};
 use wardian_sandbox::SandboxName;
 use wardian_sandbox::builtin::ProcessLimits;
@@ -28,11 +28,13 @@ pub struct Placed {
     pids_by_rlimit: Option<u64>,
 }
 
-#[derive(Debug)]
-struct Feature {
-    kind: LimitKind,
-    requested: String,
-    outcome: Outcome,
+/// One limit of a policy, and what this host makes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feature {
+    pub kind: LimitKind,
+    /// As the policy gave it: `4G`.
+    pub requested: String,
+    pub outcome: Outcome,
 }
 
 /// Sets up what the kernel can enforce. Fails if the policy requires a limit that the host lacks.
@@ -43,6 +45,37 @@ pub fn place(name: &SandboxName, limits: &Limits, privilege: Privilege) -> Resul
         pids: limits.pids().map(|pids| u64::from(pids.get())),
     };
     let created = cgroup::create(name.as_str(), &wanted).map_err(Failed::sandbox)?;
+    let (features, pids_by_rlimit) = features(
+        limits,
+        privilege,
+        created.memory,
+        created.cpus,
+        created.pids,
+    );
+    let placed = Placed {
+        cgroup: created.cgroup,
+        features,
+        pids_by_rlimit,
+    };
+    placed.refuse_missing(limits)?;
+    Ok(placed)
+}
+
+/// What [`place`] would do, as far as can be told without trying. Limits that are not set are left out.
+pub fn foresee(limits: &Limits, privilege: Privilege) -> Vec<Feature> {
+    let Availability { memory, cpus, pids } = cgroup::availability();
+    features(limits, privilege, Some(memory), Some(cpus), Some(pids)).0
+}
+
+/// The limits that are set, with what becomes of each, and the limit of processes if it takes another
+/// way than a cgroup. The last three are what cgroups make of theirs.
+fn features(
+    limits: &Limits,
+    privilege: Privilege,
+    memory: Option<Outcome>,
+    cpus: Option<Outcome>,
+    pids: Option<Outcome>,
+) -> (Vec<Feature>, Option<u64>) {
     let mut features = Vec::new();
     let mut note = |kind, requested: Option<String>, outcome: Option<Outcome>| {
         if let Some((requested, outcome)) = requested.zip(outcome) {
@@ -61,14 +94,14 @@ pub fn place(name: &SandboxName, limits: &Limits, privilege: Privilege) -> Resul
     note(
         LimitKind::Memory,
         limits.memory().map(|memory| memory.to_string()),
-        created.memory,
+        memory,
     );
     note(
         LimitKind::Cpus,
         limits.cpus().map(|cpus| cpus.to_string()),
-        created.cpus,
+        cpus,
     );
-    let counted = matches!(created.pids, Some(Outcome::Enforced { .. }));
+    let counted = matches!(pids, Some(Outcome::Enforced { .. }));
     // The kernel counts a user's processes in each user namespace by itself, but never root's.
     let pids_by_rlimit = (!counted && privilege == Privilege::Rootless)
         .then(|| limits.pids().map(|pids| u64::from(pids.get())))
@@ -78,7 +111,7 @@ pub fn place(name: &SandboxName, limits: &Limits, privilege: Privilege) -> Resul
         limits.pids().map(|pids| pids.to_string()),
         match pids_by_rlimit {
             Some(_) => by("RLIMIT_NPROC of the sandbox's user namespace"),
-            None => created.pids,
+            None => pids,
         },
     );
     note(
@@ -96,13 +129,7 @@ pub fn place(name: &SandboxName, limits: &Limits, privilege: Privilege) -> Resul
         limits.time().map(|time| time.to_string()),
         by("the supervisor"),
     );
-    let placed = Placed {
-        cgroup: created.cgroup,
-        features,
-        pids_by_rlimit,
-    };
-    placed.refuse_missing(limits)?;
-    Ok(placed)
+    (features, pids_by_rlimit)
 }
 
 impl Placed {

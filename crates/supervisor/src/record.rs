@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use wardian_events::{
-    Command, CommandExited, CommandStarted, Event, Exit, Journal, Kept, PolicyInForce,
-    PrivilegeMode, SandboxStarted, SandboxStopped, StopCause, SystemClock, Tally,
+    Command, CommandExited, CommandStarted, Event, Exit, Journal, PolicyInForce, PrivilegeMode,
+    SandboxStarted, SandboxStopped, StopCause, SystemClock, Tally,
 };
 use wardian_policy::Policy;
 use wardian_sandbox::SandboxSpec;
@@ -159,7 +159,7 @@ impl Recorder {
     }
 
     fn stopped(&self, how: &How, kept: &[PathBuf]) -> Result<(), Failed> {
-        let tally = self.tally();
+        let tally = Tally::of_commands(&self.directory.journal()).unwrap_or_default();
         self.append(&Event::SandboxStopped(SandboxStopped {
             cause: match how {
                 How::Program(_) => StopCause::Exited,
@@ -175,27 +175,9 @@ impl Recorder {
             denied: tally.denied,
             kept: kept
                 .iter()
-                .map(|path| Kept {
-                    what: "workspace changes".to_owned(),
-                    path: path.display().to_string(),
-                })
+                .map(|path| sweep::workspace_changes(path))
                 .collect(),
         }))
-    }
-
-    /// Counts from the program's start on: the probes before it are refused on purpose.
-    fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
-        let Ok(records) = wardian_events::read(&self.directory.journal()) else {
-            return tally;
-        };
-        let events = records
-            .map_while(Result::ok)
-            .map(|entry| entry.record.event);
-        for event in events.skip_while(|event| !matches!(event, Event::CommandStarted(_))) {
-            tally.add(&event);
-        }
-        tally
     }
 
     fn milliseconds(&self) -> u64 {

@@ -1,9 +1,11 @@
 //! A supervisor's life: one sandbox from its client's request to its end.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use wardian_events::{Event, SelfProbe};
+use wardian_linux::process;
 use wardian_policy::{Limits, Policy};
 use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::builtin::{Guarded, Happening, Requested, Running, Sealed, Spawned, Streams};
@@ -12,6 +14,7 @@ use wardian_sandbox::ids::Privilege;
 use wardian_sandbox::state::{Lock, SandboxDirectory};
 
 use crate::client::ClientStreams;
+use crate::confinement;
 use crate::door::{ClosedDoor, OpenDoor};
 use crate::ending::Ending;
 use crate::failure::Failed;
@@ -114,13 +117,16 @@ impl Life<'_> {
         };
         // Forks: until here this process has one thread and no secret.
         let spawned = requested.prepare()?.spawn()?;
+        // Secrets arrive next: from here on no process of the same user reads this one's memory. Not
+        // earlier, for pid 1 takes the setting along, and then its id maps could not be written.
+        process::forbid_dump().map_err(Failed::sandbox)?;
         placed.add(spawned.pid())?;
         let (message, _) = self.channel.receive()?;
         let ToSupervisor::Secrets(secrets) = message else {
             return Err(Failed::protocol("secrets must follow the start"));
         };
         let ending = Ending::default();
-        let (guarded, door) = self.guard(spawned, secrets, &ending)?;
+        let (guarded, door) = self.guard(spawned, secrets, &placed.paths(), &ending)?;
         let (streams, terminal) = streams.split();
         let running = self.start(guarded, streams)?;
         crate::client::listen(self.channel, &running, terminal, &ending)?;
@@ -137,16 +143,17 @@ impl Life<'_> {
         &self,
         spawned: Spawned,
         secrets: Vec<Secret>,
+        cgroups: &[PathBuf],
         ending: &Ending,
     ) -> Result<(Guarded, OpenDoor), Failed> {
         let name = self.recorder.directory().name();
         let door = ClosedDoor::build(name, &self.policy, self.recorder.journal(), secrets)?;
         let mut sealed: Sealed = spawned.seal(door.certificate())?;
         for why in sealed.shortfalls() {
-            let feature = "the network".to_owned();
-            let why = why.clone();
-            self.channel
-                .send(&FromSupervisor::Noted(Note { feature, why }), &[])?;
+            self.note("the network", why)?;
+        }
+        if let Some(why) = confinement::confine(self.recorder.directory(), cgroups)? {
+            self.note("the supervisor", &why)?;
         }
         let door = door.open(sealed.take_listeners(), ending)?;
         let guarded = sealed.guard()?;
@@ -156,6 +163,14 @@ impl Life<'_> {
             failed: Vec::new(),
         }))?;
         Ok((guarded, door))
+    }
+
+    fn note(&self, feature: &str, why: &str) -> Result<(), Failed> {
+        let note = Note {
+            feature: feature.to_owned(),
+            why: why.to_owned(),
+        };
+        Ok(self.channel.send(&FromSupervisor::Noted(note), &[])?)
     }
 
     fn start(&self, mut guarded: Guarded, streams: Streams) -> Result<Running, Failed> {

@@ -5,10 +5,11 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
+use wardian_events::{Event, Journal, Kept, SandboxStopped, StopCause, SystemClock};
 use wardian_linux::SyscallError;
 use wardian_linux::cgroup;
 use wardian_sandbox::record::{Ended, SandboxRecord};
@@ -48,15 +49,42 @@ pub fn sweep(root: &StateRoot) -> Result<Vec<Swept>, SweepError> {
         let name = directory.name().to_string();
         match record {
             Some(record) => {
+                let created = record.created;
                 let record = settle(&directory, record, None)?;
                 let kept = record.ended.map(|ended| ended.kept).unwrap_or_default();
+                close_journal(&directory, created, &kept);
                 swept.push(Swept { name, kept });
             }
-            // Died before it was anything.
+            // It died before it was anything.
             None => remove(&directory, lock)?,
         }
     }
     Ok(swept)
+}
+
+/// Writes the end that the supervisor did not live to write. A journal that does not verify is left
+/// as it is: `wardian verify` names what is wrong with it.
+fn close_journal(directory: &SandboxDirectory, created: u64, kept: &[PathBuf]) {
+    let name = directory.name().as_str();
+    if let Ok(reopened) = Journal::reopen(&directory.journal(), name, SystemClock) {
+        let _ = reopened
+            .journal
+            .append(&Event::SandboxStopped(SandboxStopped {
+                cause: StopCause::SupervisorLost,
+                exit: None,
+                milliseconds: unix_time().saturating_sub(created) * 1000,
+                allowed: 0,
+                denied: 0,
+                kept: kept.iter().map(|path| workspace_changes(path)).collect(),
+            }));
+    }
+}
+
+pub(crate) fn workspace_changes(path: &Path) -> Kept {
+    Kept {
+        what: "workspace changes".to_owned(),
+        path: path.display().to_string(),
+    }
 }
 
 /// Ends a sandbox on disk: keeps what would be missed, removes the rest, and says so in its record.
@@ -113,7 +141,7 @@ pub fn remove(directory: &SandboxDirectory, lock: Lock) -> Result<(), SweepError
     Ok(())
 }
 
-fn holds_something(upper: &std::path::Path) -> Result<bool, SweepError> {
+fn holds_something(upper: &Path) -> Result<bool, SweepError> {
     match fs::read_dir(upper) {
         Ok(mut entries) => Ok(entries.next().is_some()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

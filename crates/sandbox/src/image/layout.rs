@@ -131,6 +131,11 @@ impl LayerDirectories {
         Ok(layers)
     }
 
+    /// The directories as they would be made, to plan with. Nothing is touched.
+    pub fn planned(root: PathBuf) -> Self {
+        Self { root }
+    }
+
     fn make(&self, path: &str, mode: u32) -> Result<(), ImageError> {
         let path = self.root.join(path);
         match fs::DirBuilder::new().mode(mode).create(&path) {

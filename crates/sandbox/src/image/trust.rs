@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::image::hidden::Cover;
 use crate::image::keystore;
 use crate::image::layout::LayerDirectories;
+use crate::image::subject::subject_hash;
 
 /// The bundle that every variable of [`CA_VARIABLES`] names; made if the host has none.
 pub const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -38,27 +39,24 @@ const KEYSTORES: [&str; 4] = [
 
 /// Where each distribution's own update tool takes extra roots from, so that running it inside keeps ours.
 const ANCHORS: [&str; 3] = [
-    "usr/local/share/ca-certificates/wardian.crt",
-    "etc/pki/ca-trust/source/anchors/wardian.pem",
-    "etc/ca-certificates/trust-source/anchors/wardian.pem",
+    "/usr/local/share/ca-certificates/wardian.crt",
+    "/etc/pki/ca-trust/source/anchors/wardian.pem",
+    "/etc/ca-certificates/trust-source/anchors/wardian.pem",
 ];
 
 /// Managed policies of Chromium's family, whose own root store does not read the system's bundle.
 const CHROMIUM_POLICIES: [&str; 5] = [
-    "etc/chromium/policies/managed",
-    "etc/opt/chrome/policies/managed",
-    "etc/opt/chrome_for_testing/policies/managed",
-    "etc/opt/edge/policies/managed",
-    "etc/brave/policies/managed",
+    "/etc/chromium/policies/managed",
+    "/etc/opt/chrome/policies/managed",
+    "/etc/opt/chrome_for_testing/policies/managed",
+    "/etc/opt/edge/policies/managed",
+    "/etc/brave/policies/managed",
 ];
 
-const FIREFOX_POLICIES: &str = "etc/firefox/policies/policies.json";
+const FIREFOX_POLICIES: &str = "/etc/firefox/policies/policies.json";
 
-/// `<subject hash>.0`, by which OpenSSL looks a root up in a directory. The hash is that of the
-/// subject name alone, which is the same for every sandbox ([`SUBJECT`]).
-const HASHED: &str = "etc/ssl/certs/c6b6d8c0.0";
-/// The common name that the CA must have for [`HASHED`] to be right.
-pub const SUBJECT: &str = "Wardian sandbox CA";
+/// Where OpenSSL looks a root up by [`subject_hash`].
+const HASHED: &str = "/etc/ssl/certs";
 
 /// Environment variables by which runtimes are told of a bundle. All of them name [`BUNDLE`].
 pub const CA_VARIABLES: [&str; 17] = [
@@ -120,8 +118,12 @@ pub fn place(certificate: &str, layers: &LayerDirectories) -> io::Result<Vec<Pat
             placed.push(path);
         }
     }
-    for relative in ANCHORS.into_iter().chain([HASHED]) {
-        let path = Path::new("/").join(relative);
+    let hashed = decode(certificate)
+        .first()
+        .and_then(|der| subject_hash(der))
+        .map(|hash| Path::new(HASHED).join(format!("{hash}.0")));
+    let anchors = ANCHORS.iter().map(PathBuf::from);
+    for path in anchors.chain(hashed) {
         if path.parent().is_some_and(Path::is_dir) {
             placer.write(&path, certificate.as_bytes())?;
         }
@@ -162,16 +164,16 @@ impl Placer<'_> {
             .collect();
         let policy = format!("{{\"CACertificates\":[\"{der}\"]}}\n");
         for directory in CHROMIUM_POLICIES {
-            let path = Path::new("/").join(directory).join("wardian.json");
+            let path = Path::new(directory).join("wardian.json");
             self.write(&path, policy.as_bytes())?;
         }
         // A host that manages Firefox keeps its own policies: they cannot be merged without a guess.
-        let firefox = Path::new("/").join(FIREFOX_POLICIES);
+        let firefox = Path::new(FIREFOX_POLICIES);
         if !firefox.exists() {
             let policy = format!(
                 "{{\"policies\":{{\"Certificates\":{{\"ImportEnterpriseRoots\":true,\"Install\":[\"{BUNDLE_ANCHOR}\"]}}}}}}\n"
             );
-            self.write(&firefox, policy.as_bytes())?;
+            self.write(firefox, policy.as_bytes())?;
         }
         Ok(())
     }

@@ -1,8 +1,6 @@
 //! What a person wants to know when it is over, in a few lines on stderr.
 
-use std::path::Path;
-
-use wardian_events::{Event, Tally};
+use wardian_events::Tally;
 use wardian_sandbox::state::SandboxDirectory;
 use wardian_supervisor::protocol::{End, How};
 
@@ -14,7 +12,7 @@ const MAX_PLACES: usize = 5;
 
 pub(super) fn print(directory: &SandboxDirectory, end: &End) {
     let name = directory.name();
-    let tally = tally(&directory.journal());
+    let tally = Tally::of_commands(&directory.journal()).unwrap_or_default();
     let duration = units::milliseconds(end.milliseconds);
     match &end.how {
         How::Program(_) => {}
@@ -51,18 +49,4 @@ pub(super) fn print(directory: &SandboxDirectory, end: &End) {
     if !end.kept.is_empty() {
         output::say(Tone::Faint, "  drop", &format!("wardian rm {name}"));
     }
-}
-
-/// What happened from the program's start on: the probes before it are refused on purpose.
-fn tally(journal: &Path) -> Tally {
-    let mut tally = Tally::default();
-    if let Ok(records) = wardian_events::read(journal) {
-        let events = records
-            .map_while(Result::ok)
-            .map(|entry| entry.record.event);
-        for event in events.skip_while(|event| !matches!(event, Event::CommandStarted(_))) {
-            tally.add(&event);
-        }
-    }
-    tally
 }

@@ -43,6 +43,7 @@ pub use path::PathPattern;
 pub use permit::{AddressPermit, ConnectionPermit, NamePermit, RequestPermit};
 pub use policy::{
     Destination, Nested, Policy, PolicyError, PolicyInputs, PolicySummary, RequestFacts,
+    RuleSummary,
 };
 pub use ports::Ports;
 pub use preset::Preset;

@@ -1,5 +1,6 @@
 //! `wardian run`: from a command line to a sandbox, and back to an exit status.
 
+mod dry_run;
 mod environment;
 mod host;
 mod plan;
@@ -122,7 +123,7 @@ impl Run {
     pub(crate) fn run(self) -> Outcome {
         let planned = plan::Planned::from(&self)?;
         if self.dry_run {
-            planned.print()?;
+            dry_run::print(&planned)?;
             return Ok(ExitCode::SUCCESS);
         }
         session::run(planned, self.quiet)

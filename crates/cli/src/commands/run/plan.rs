@@ -51,7 +51,12 @@ impl Planned {
         let found = resolve_program(program, &search, &image, &workspace.path)
             .map_err(|error| not_found(error, program))?;
 
-        let secrets = secrets::read(policy.credentials(), &user.home)?;
+        let secrets = if run.dry_run {
+            // A credential's command can ask a person, or do anything else.
+            Vec::new()
+        } else {
+            secrets::read(policy.credentials(), &user.home)?
+        };
         let mut environment = environment::base(&name, &user, account);
         add_policy_environment(&mut environment, &policy, &secrets);
         let shown = shown(&policy, &image, &user, found.visible, found.links)
@@ -213,11 +218,4 @@ fn shown(
         }
     }
     shown
-}
-
-impl Planned {
-    /// What `--dry-run` prints.
-    pub(super) fn print(&self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

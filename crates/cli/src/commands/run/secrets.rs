@@ -70,7 +70,7 @@ fn value(source: &CredentialSource, home: &Path) -> anyhow::Result<Option<Zeroiz
     Ok((!trimmed.is_empty()).then(|| Zeroizing::new(trimmed.to_owned())))
 }
 
-fn expand(path: &str, home: &Path) -> PathBuf {
+pub(super) fn expand(path: &str, home: &Path) -> PathBuf {
     match path.strip_prefix("~/") {
         Some(below) => home.join(below),
         None => PathBuf::from(path),

@@ -18,13 +18,13 @@ use wardian_supervisor::sweep::sweep;
 
 use super::plan::Planned;
 use super::relay::{Pipes, Terminal, Wiring};
-use super::{secrets, summary};
+use super::summary;
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, Tone};
 use crate::sandboxes;
 
 const TIME_IS_UP: u8 = 124;
-const SANDBOX_FAILED: u8 = 125;
+pub(super) const SANDBOX_FAILED: u8 = 125;
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 

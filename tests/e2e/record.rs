@@ -221,9 +221,7 @@ fn follow_until_the_end(mode: Mode) {
     let started = host
         .shell("sleep 1.5; curl -s https://denied.test/; sleep 0.5; exit 0")
         .start();
-    while started.supervisor().is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    started.wait_for_supervisor();
     let followed = host.wardian(&["events", started.name(), "--follow", "--json"]);
     started.finish().success();
     let followed = followed.success().text();

@@ -269,8 +269,8 @@ fn case_114_a_time_limit_ends_the_whole_tree(mode: Mode) {
         Vec::<u32>::new()
     );
     assert_eq!(
-        outcome.events().of_kind("limit_reached")[0]["limit"],
-        "time"
+        outcome.events().of_kind("sandbox_stopped")[0]["cause"],
+        "limit"
     );
     // Control: without the limit it would go on.
     let started = host.shell("sleep 4; echo went on").start();

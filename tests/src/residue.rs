@@ -1,7 +1,7 @@
 //! What runs, is mounted or lies about on this host because of one test.
 //!
 //! A test's directory has a name of its own, and all that belongs to the test mentions it: processes in their
-//! environment, arguments or directories; mounts and sockets in their paths. So tests may run beside each other.
+//! environment, arguments, directory or open files; mounts and sockets in their paths. So tests may run beside each other.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -85,6 +85,19 @@ fn belongs(pid: u32, base: &Path) -> bool {
     contains(&file("environ"), needle)
         || contains(&file("cmdline"), needle)
         || link("cwd").starts_with(base)
+        || holds_file_below(pid, base)
+}
+
+/// A supervisor has neither the environment nor the directory of its caller, but it holds its journal.
+fn holds_file_below(pid: u32, base: &Path) -> bool {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
+    descriptors
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|descriptor| {
+            fs::read_link(descriptor.path()).is_ok_and(|target| target.starts_with(base))
+        })
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {

@@ -179,6 +179,18 @@ impl<'a> Started<'a> {
             })
     }
 
+    /// Waits until the sandbox has a supervisor.
+    #[track_caller]
+    pub fn wait_for_supervisor(&self) -> u32 {
+        for _ in 0..1000 {
+            if let Some(pid) = self.supervisor() {
+                return pid;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("no supervisor of {} within ten seconds", self.name);
+    }
+
     pub fn finish(self) -> Outcome<'a> {
         let finished = self.running.wait(self.limit);
         Outcome {

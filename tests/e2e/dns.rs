@@ -59,7 +59,7 @@ fn case_68_no_question_leaves(mode: Mode) {
     assert_eq!(resolver.questions(), Vec::<String>::new());
     refused_for(
         &outcome.events(),
-        &["no_rule", "unsupported_type", "no_such_type"],
+        &["no_rule", "unsupported_type", "repeated_question"],
     );
 }
 

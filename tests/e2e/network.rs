@@ -59,8 +59,8 @@ assert time.time() - start < 3, 'took too long'
 fn the_only_interface_is_loopback(mode: Mode) {
     let host = Host::new(mode);
     for run in [
-        host.shell("ls /sys/class/net; cat /proc/net/dev | tail -n +3 | wc -l"),
-        host.shell("ls /sys/class/net; cat /proc/net/dev | tail -n +3 | wc -l")
+        host.shell("tail -n +3 /proc/net/dev | cut -d: -f1; ip -o link | wc -l"),
+        host.shell("tail -n +3 /proc/net/dev | cut -d: -f1; ip -o link | wc -l")
             .as_inner_root(),
     ] {
         let outcome = run.finish().success();
@@ -303,7 +303,7 @@ fn case_67_as_uid_0_the_same(mode: Mode) {
     let policy = Policy::new().pin("origin.test", origin.address());
     let script = "id -u
         ip link add dummy0 type dummy 2>/dev/null && echo link; ip link set lo down 2>/dev/null && echo down
-        ip route flush table all 2>/dev/null && ip route show table local | grep -q . || echo flushed
+        if ip route flush table local 2>/dev/null; then echo flushed; fi
         ip addr add 198.51.100.1/24 dev lo 2>/dev/null && echo address
         curl -sS https://origin.test/
         curl -sS -m 5 https://denied.test/ && echo reached

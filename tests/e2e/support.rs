@@ -115,18 +115,16 @@ impl<'a> Resolver<'a> {
     }
 
     pub(crate) fn around<'r>(&self, run: Run<'r>) -> Run<'r> {
-        let resolv = self.host.base().join("resolv.conf");
-        self.host.write(
-            &resolv,
-            "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
-        );
         self.host.write(&self.log(), "");
+        // A whole /etc of its own: a file mounted into it would be a mount that the sandbox's layers must not cover.
+        let etc = self.host.base().join("etc");
         let script = format!(
-            "set -e; ip link set lo up; mount --bind {} \"$(readlink -f /etc/resolv.conf)\"
-             /usr/bin/python3 -c \"$1\" \"$2\" {} & dns=$!; shift 2; sleep 0.3; set +e
+            "set -e; ip link set lo up; test -d {etc} || cp -a /etc {etc}; rm -f {etc}/resolv.conf
+             echo 'nameserver 127.0.0.1\noptions timeout:1 attempts:1' >{etc}/resolv.conf; mount --bind {etc} /etc
+             /usr/bin/python3 -c \"$1\" \"$2\" {log} & dns=$!; shift 2; sleep 0.3; set +e
              \"$@\"; code=$?; kill $dns; exit $code",
-            resolv.display(),
-            self.log().display()
+            etc = etc.display(),
+            log = self.log().display()
         );
         let answers = self.answers.to_string();
         let mut words = vec!["/usr/bin/unshare", "--net", "--mount"];

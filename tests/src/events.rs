@@ -36,9 +36,13 @@ impl Events {
             .collect()
     }
 
-    /// Refusals of any kind.
+    /// Refusals of any kind that the program met with. What the self-probe provokes before it starts does not count.
     pub fn denied(&self) -> Vec<&Value> {
-        self.0
+        let probe = self
+            .0
+            .iter()
+            .position(|event| event["kind"] == "self_probe");
+        self.0[probe.unwrap_or(0)..]
             .iter()
             .filter(|event| event["verdict"] == "denied" || event["kind"] == "protocol_error")
             .collect()

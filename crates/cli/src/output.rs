@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 
 use owo_colors::Style;
-use wardian_events::visible;
+use serde::Serialize;
+use wardian_events::{visible, visible_json};
 
 /// What a piece of text is for; its colour follows from that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,12 @@ pub(crate) fn say(tone: Tone, label: &str, text: &str) {
     let label = Colour::stderr().paint(tone, &format!("{label}:"));
     // With stderr gone there is nobody left to tell.
     let _ = writeln!(io::stderr(), "{label} {}", visible(text));
+}
+
+/// A JSON document on stdout, for scripts; a terminal that it goes to is safe from it too.
+pub(crate) fn print_json(value: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(value)?;
+    writeln!(io::stdout().lock(), "{}", visible_json(&text))
 }
 
 /// A path as it may be shown.

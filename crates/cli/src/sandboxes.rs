@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use wardian_events::visible;
 use wardian_sandbox::state::{SandboxDirectory, StateRoot};
 
 use crate::failure::Failure;

@@ -32,4 +32,4 @@ pub use journal::{Flusher, Journal, JournalError, MemorySink, ReopenError, Reope
 pub use read::{Entry, Follow, ReadError, Records, follow, last, read};
 pub use tally::Tally;
 pub use verify::{Broken, BrokenReason, Expect, Verified, VerifyError, verify, verify_reader};
-pub use visible::{visible, visible_bytes};
+pub use visible::{visible, visible_bytes, visible_json};

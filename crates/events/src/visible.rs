@@ -96,6 +96,26 @@ fn is_printable(c: char) -> bool {
     }
 }
 
+/// Escapes the hidden characters that a JSON text has inside its strings, as JSON does: `\\u202e`. Line
+/// breaks are left alone, for they can only stand between tokens. `text` must be JSON.
+pub fn visible_json(text: &str) -> Cow<'_, str> {
+    let hidden = |c: char| c != '\n' && is_hidden(c);
+    if !text.contains(hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if hidden(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

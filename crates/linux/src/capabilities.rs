@@ -22,6 +22,10 @@ pub const SUPERUSER: CapabilitySet = CapabilitySet::CHOWN
 /// None at all.
 pub const NONE: CapabilitySet = CapabilitySet::empty();
 
+/// What uid 0 needs to map itself into a namespace nested below its own (user_namespaces(7), "Defining
+/// user and group ID mappings").
+pub const NESTING: CapabilitySet = CapabilitySet::SETFCAP;
+
 /// Reduces every set of this thread to `keep`, the bounding set first, for good.
 pub fn keep_only(keep: CapabilitySet) -> SyscallResult<()> {
     for capability in (0..64).map(|number| CapabilitySet::from_bits_retain(1 << number)) {

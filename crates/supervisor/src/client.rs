@@ -13,14 +13,14 @@ use crate::protocol::{How, ToSupervisor};
 
 /// What the client handed over for the program's streams.
 #[derive(Debug)]
-pub enum ClientStreams {
+pub(crate) enum ClientStreams {
     Three([OwnedFd; 3]),
     /// The caller's terminal, which the program never sees, and the mode it was in.
     Terminal(CallerTerminal),
 }
 
 impl ClientStreams {
-    pub fn new(
+    pub(crate) fn new(
         mut descriptors: Vec<OwnedFd>,
         terminal: Option<TerminalSize>,
     ) -> Result<Self, Failed> {
@@ -37,7 +37,7 @@ impl ClientStreams {
     }
 
     /// For the program. The caller's terminal stays with this process.
-    pub fn split(self) -> (Streams, Option<CallerTerminal>) {
+    pub(crate) fn split(self) -> (Streams, Option<CallerTerminal>) {
         match self {
             ClientStreams::Three(three) => (Streams::Three(three), None),
             ClientStreams::Terminal(terminal) => (Streams::Terminal, Some(terminal)),
@@ -47,7 +47,7 @@ impl ClientStreams {
 
 /// Remembers the mode of the caller's terminal, which the client is about to make raw.
 #[derive(Debug)]
-pub struct CallerTerminal {
+pub(crate) struct CallerTerminal {
     terminal: OwnedFd,
     mode: Termios,
 }
@@ -66,7 +66,7 @@ impl CallerTerminal {
 }
 
 /// Passes the client's signals on, in a thread of its own. When the client goes, so does the sandbox.
-pub fn listen(
+pub(crate) fn listen(
     channel: &Channel,
     running: &Running,
     terminal: Option<CallerTerminal>,

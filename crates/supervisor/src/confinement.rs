@@ -21,7 +21,7 @@ const READ: [&str; 7] = [
 /// Restricts this thread, and all that it starts, to the sandbox's own directory and its cgroups. To be
 /// called before the first thread that touches the network. Returns why it could not, if so: then the
 /// sandbox holds all the same, with one wall less behind the door.
-pub fn confine(
+pub(crate) fn confine(
     directory: &SandboxDirectory,
     cgroups: &[PathBuf],
 ) -> Result<Option<String>, Failed> {

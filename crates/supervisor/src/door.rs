@@ -34,14 +34,14 @@ const CLOSING: Duration = Duration::from_secs(2);
 
 /// All that a door is made of but its listeners.
 #[derive(Debug)]
-pub struct ClosedDoor {
+pub(crate) struct ClosedDoor {
     config: DoorConfig,
     certificate: String,
 }
 
 impl ClosedDoor {
     /// Makes the sandbox's authority and takes in its secrets: to be called after pid 1 was forked.
-    pub fn build(
+    pub(crate) fn build(
         name: &SandboxName,
         policy: &Policy,
         journal: &Journal,
@@ -73,12 +73,12 @@ impl ClosedDoor {
     }
 
     /// The authority's certificate in PEM.
-    pub fn certificate(&self) -> &str {
+    pub(crate) fn certificate(&self) -> &str {
         &self.certificate
     }
 
     /// Serves until dropped. Should serving fail, the sandbox ends: it would only hang.
-    pub fn open(
+    pub(crate) fn open(
         mut self,
         sockets: Vec<(Listener, OwnedFd)>,
         ending: &Ending,
@@ -120,7 +120,7 @@ impl ClosedDoor {
 
 /// A door that is being served.
 #[derive(Debug)]
-pub struct OpenDoor {
+pub(crate) struct OpenDoor {
     runtime: Runtime,
     serving: tokio::task::JoinHandle<()>,
     close: oneshot::Sender<()>,
@@ -129,7 +129,7 @@ pub struct OpenDoor {
 
 impl OpenDoor {
     /// Cuts what is open and waits until every connection has its last record.
-    pub fn close(self) {
+    pub(crate) fn close(self) {
         let _ = self.close.send(());
         let serving = self.serving;
         let _ = self

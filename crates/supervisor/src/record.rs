@@ -25,7 +25,7 @@ const PROGRAM: Command = Command(1);
 
 /// Writes both, in step.
 #[derive(Debug)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     directory: SandboxDirectory,
     record: SandboxRecord,
     journal: Journal,
@@ -34,7 +34,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    pub fn begin(
+    pub(crate) fn begin(
         directory: &SandboxDirectory,
         spec: &SandboxSpec,
         privilege: Privilege,
@@ -60,16 +60,16 @@ impl Recorder {
         })
     }
 
-    pub fn directory(&self) -> &SandboxDirectory {
+    pub(crate) fn directory(&self) -> &SandboxDirectory {
         &self.directory
     }
 
-    pub fn journal(&self) -> &Journal {
+    pub(crate) fn journal(&self) -> &Journal {
         &self.journal
     }
 
     /// Nothing happens that is not written down first.
-    pub fn append(&self, event: &Event) -> Result<(), Failed> {
+    pub(crate) fn append(&self, event: &Event) -> Result<(), Failed> {
         self.journal
             .append(event)
             .map(drop)
@@ -77,14 +77,14 @@ impl Recorder {
     }
 
     /// Notes where the cgroups are, so that somebody else can remove them.
-    pub fn cgroups(&mut self, paths: Vec<PathBuf>) -> Result<(), Failed> {
+    pub(crate) fn cgroups(&mut self, paths: Vec<PathBuf>) -> Result<(), Failed> {
         self.record.cgroups = paths;
         self.directory
             .write_record(&self.record)
             .map_err(Failed::sandbox)
     }
 
-    pub fn started(&self, policy: &Policy, placed: &Placed) -> Result<(), Failed> {
+    pub(crate) fn started(&self, policy: &Policy, placed: &Placed) -> Result<(), Failed> {
         let spec = &self.spec;
         self.append(&Event::SandboxStarted(SandboxStarted {
             name: spec.name.to_string(),
@@ -109,7 +109,7 @@ impl Recorder {
         Ok(())
     }
 
-    pub fn command_started(&self, running: &Running) -> Result<(), Failed> {
+    pub(crate) fn command_started(&self, running: &Running) -> Result<(), Failed> {
         self.append(&Event::CommandStarted(CommandStarted {
             command: PROGRAM,
             argv: self.record.command.clone(),
@@ -117,7 +117,7 @@ impl Recorder {
         }))
     }
 
-    pub fn command_exited(&self, ended: Ended) -> Result<(), Failed> {
+    pub(crate) fn command_exited(&self, ended: Ended) -> Result<(), Failed> {
         self.append(&Event::CommandExited(CommandExited {
             command: PROGRAM,
             exit: exit(ended),
@@ -126,7 +126,7 @@ impl Recorder {
     }
 
     /// Keeps what would be missed, removes the rest, and closes the journal.
-    pub fn settle(self, how: How) -> Result<End, Failed> {
+    pub(crate) fn settle(self, how: How) -> Result<End, Failed> {
         let status = match &how {
             How::Program(ended) => Some(ended.shell_code()),
             _ => None,
@@ -144,7 +144,7 @@ impl Recorder {
 
     /// As [`settle`](Self::settle), when the program never ran. Errors have nobody left to hear them:
     /// what could not be cleaned up is found by the next sweep.
-    pub fn settle_failed_start(self, failed: &Failed) {
+    pub(crate) fn settle_failed_start(self, failed: &Failed) {
         let _ = self.journal.append(&Event::SandboxStopped(SandboxStopped {
             cause: StopCause::StartFailed,
             exit: None,

@@ -2,7 +2,6 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use wardian_events::{Event, SelfProbe};
 use wardian_linux::process;

@@ -1,4 +1,4 @@
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -36,10 +36,8 @@ pub(crate) struct Ls {
 impl Ls {
     pub(crate) fn run(self) -> Outcome {
         let listed: Vec<_> = sandboxes::all()?.iter().map(Listed::of).collect();
-        let mut out = io::stdout().lock();
         if self.json {
-            serde_json::to_writer_pretty(&mut out, &listed).map_err(io::Error::from)?;
-            writeln!(out)?;
+            output::print_json(&listed)?;
             return Ok(ExitCode::SUCCESS);
         }
         if listed.is_empty() {
@@ -69,7 +67,7 @@ impl Ls {
             }
             table.row(sandbox.row());
         }
-        table.write(&mut out, Colour::stdout())?;
+        table.write(&mut io::stdout().lock(), Colour::stdout())?;
         Ok(ExitCode::SUCCESS)
     }
 }

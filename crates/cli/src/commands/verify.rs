@@ -67,7 +67,7 @@ impl Verify {
                     Colour::Off.paint(Tone::Plain, &place)
                 )?;
             }
-            (answer, true) => writeln!(io::stdout(), "{:#}", as_json(&sandbox, answer))?,
+            (answer, true) => output::print_json(&as_json(&sandbox, answer))?,
         }
         Ok(if answer.is_ok() {
             ExitCode::SUCCESS

@@ -36,9 +36,10 @@ pub(super) fn confine(
             rlimit::lower(limit, value)?;
         }
     }
-    capabilities::keep_only(match account {
-        Account::User => capabilities::NONE,
-        Account::Superuser => capabilities::SUPERUSER,
+    capabilities::keep_only(match (account, nesting) {
+        (Account::User, Nesting::Forbidden) => capabilities::NONE,
+        (Account::User, Nesting::Allowed) => capabilities::NESTING,
+        (Account::Superuser, _) => capabilities::SUPERUSER,
     })?;
     capabilities::forbid_new_privileges()?;
     landlock::restrict_program()?;

@@ -15,7 +15,7 @@ use super::devices;
 use crate::plan::{Access, Content, FilesystemPlan, Place, Tree, TreeRole};
 
 #[derive(Debug, Error)]
-pub enum AssembleError {
+pub(super) enum AssembleError {
     #[error(transparent)]
     Syscall(#[from] SyscallError),
     #[error("{target}: {source}")]
@@ -37,7 +37,7 @@ enum OpenTree {
 
 /// Builds the new root and makes it `/`. `mapped` holds the id-mapped trees, or nothing if the host's
 /// ids are used as they are.
-pub fn assemble(plan: &FilesystemPlan, mapped: Vec<OwnedFd>) -> Result<(), AssembleError> {
+pub(super) fn assemble(plan: &FilesystemPlan, mapped: Vec<OwnedFd>) -> Result<(), AssembleError> {
     mount::make_private()?;
     // Before anything is mounted over: sources may lie below /tmp.
     let devices = devices::HostDevices::open()?;

@@ -18,7 +18,7 @@ use crate::channel::Channel;
 use crate::ids::Identity;
 use crate::spec::SandboxSpec;
 
-pub use super::confinement::ProcessLimits as Limits;
+pub(super) use super::confinement::ProcessLimits as Limits;
 
 /// The program's standard streams.
 pub(super) enum Standard {

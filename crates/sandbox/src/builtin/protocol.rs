@@ -6,7 +6,7 @@ use wardian_linux::process::Exit;
 
 /// From the supervisor to pid 1.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum ToInit {
+pub(super) enum ToInit {
     /// Descriptors: id-mapped trees of the plan, in order, as many as fit.
     Trees,
     /// All trees are there and the layers are filled: mount them.
@@ -21,7 +21,7 @@ pub enum ToInit {
 
 /// From pid 1 to the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum FromInit {
+pub(super) enum FromInit {
     /// The network is sealed. Descriptors: the listeners, in the order of
     /// [`Listener`](super::Listener).
     Sealed {

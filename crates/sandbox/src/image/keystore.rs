@@ -12,7 +12,7 @@ const TRUSTED_CERTIFICATE: u32 = 2;
 const PASSWORD: &str = "changeit";
 
 /// `certificates` in DER, each under an alias of its own.
-pub fn jks(certificates: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn jks(certificates: &[Vec<u8>]) -> Vec<u8> {
     let mut store = Vec::with_capacity(64 + certificates.iter().map(Vec::len).sum::<usize>() * 2);
     for word in [MAGIC, VERSION, count(certificates.len())] {
         store.extend(word.to_be_bytes());

@@ -14,7 +14,7 @@ const PRINTABLE_STRING: u8 = 0x13;
 const VERSION: u8 = 0xa0;
 
 /// Eight hexadecimal digits for a self-signed certificate in DER.
-pub fn subject_hash(certificate: &[u8]) -> Option<String> {
+pub(super) fn subject_hash(certificate: &[u8]) -> Option<String> {
     let (_, certificate, _) = element(certificate, SEQUENCE)?;
     let (_, mut rest, _) = element(certificate, SEQUENCE)?;
     if rest.first() == Some(&VERSION) {

@@ -1,0 +1,334 @@
+//! What the trials need outside: a workspace, a policy, a secret to keep, and servers that count who comes.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, anyhow};
+use rustix::process::Signal;
+use wardian_linux::signal::SignalFd;
+use wardian_sandbox::remove::remove_tree;
+use wardian_sandbox::state::StateRoot;
+use wardian_sandbox::{SandboxName, user};
+
+use super::inside::{Exhaust, Look, Task};
+use super::private;
+use crate::sandboxes;
+
+/// Reserved by RFC 6761: it can be no real host.
+const ALLOWED: &str = "doctor.test";
+const SECRET_VARIABLE: &str = "WARDIAN_DOCTOR_SECRET";
+const CANARY_VARIABLE: &str = "WARDIAN_DOCTOR_CANARY";
+const PLACEHOLDER_VARIABLE: &str = "DOCTOR_TOKEN";
+const GIVEN: &str = "given";
+const MADE: &str = "made";
+
+/// What [`Task::Exhaust`] wants, beyond the limits of [`super::limits`].
+pub(super) const TOO_MUCH_MEMORY: u64 = 256 << 20;
+pub(super) const TOO_MANY: u32 = 200;
+
+#[derive(Debug)]
+pub(super) struct Stage {
+    base: Base,
+    pub(super) root: StateRoot,
+    /// The value of a credential that no sandbox may see.
+    pub(super) secret: String,
+    /// The value of a variable of the caller that no sandbox may see.
+    pub(super) canary: String,
+    token: String,
+    server: Server,
+    /// On the host's own loopback: nobody may come.
+    forbidden: TcpListener,
+    forbidden_abstract: UnixListener,
+    abstract_name: String,
+    /// Ctrl-C and the like, so that they end in cleaning up.
+    pub(super) signals: SignalFd,
+}
+
+impl Stage {
+    pub(super) fn set() -> anyhow::Result<Self> {
+        let signals = [Signal::INT, Signal::TERM, Signal::HUP].map(Signal::as_raw);
+        // Before the server's thread starts.
+        let signals = SignalFd::new(&signals).context("cannot listen for signals")?;
+        let user = user::current().ok_or_else(|| anyhow!("the user has no home directory"))?;
+        let token = random();
+        let base = Base::make(&user.home, &token)?;
+        let server = Server::start().context("cannot listen on 127.0.0.1")?;
+        let forbidden = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
+        forbidden.set_nonblocking(true)?;
+        let abstract_name = format!("wardian-doctor-{token}");
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(&abstract_name)?;
+        let forbidden_abstract = UnixListener::bind_addr(&address)?;
+        forbidden_abstract.set_nonblocking(true)?;
+        let stage = Self {
+            base,
+            root: sandboxes::state_root().map_err(|_| anyhow!("there is no place for sandboxes"))?,
+            secret: format!("secret-{}", random()),
+            canary: format!("canary-{}", random()),
+            token,
+            server,
+            forbidden,
+            forbidden_abstract,
+            abstract_name,
+            signals,
+        };
+        stage.furnish()?;
+        Ok(stage)
+    }
+
+    fn furnish(&self) -> anyhow::Result<()> {
+        let workspace = self.workspace();
+        fs::create_dir(&workspace)?;
+        let program = self.program();
+        // A copy is there inside wherever the binary itself lies.
+        fs::copy("/proc/self/exe", &program).context("cannot copy this binary")?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        fs::write(workspace.join(GIVEN), &self.token)?;
+        let port = self.server.address.port();
+        let policy = format!(
+            "[[egress]]\nhost = \"{ALLOWED}\"\nports = [80]\nmethods = [\"GET\"]\npaths = [\"/\"]\n\
+             connect = \"127.0.0.1:{port}\"\ncredential = \"doctor\"\n\n\
+             [credential.doctor]\nsource = {{ env = \"{SECRET_VARIABLE}\" }}\nhosts = [\"{ALLOWED}\"]\n\n\
+             [env]\n{PLACEHOLDER_VARIABLE} = {{ credential = \"doctor\" }}\n"
+        );
+        fs::write(self.policy(), policy)?;
+        self.task("superuser", &Task::Superuser)?;
+        self.task("linger", &Task::Linger)?;
+        let memory = self.task("memory", &Task::TakeMemory(TOO_MUCH_MEMORY))?;
+        self.task(
+            "exhaust",
+            &Task::Exhaust(Exhaust {
+                memory,
+                threads: TOO_MANY,
+                files: TOO_MANY,
+            }),
+        )?;
+        Ok(())
+    }
+
+    fn task(&self, name: &str, task: &Task) -> anyhow::Result<PathBuf> {
+        let path = self.workspace().join(format!("{name}.json"));
+        fs::write(&path, serde_json::to_vec(task)?)?;
+        Ok(path)
+    }
+
+    /// Everything that is tried from inside. What is forbidden names places that are never reached: RFC
+    /// 5737 and RFC 3849 set these addresses aside, and the cloud's metadata service has one of its own.
+    pub(super) fn look(&self) -> anyhow::Result<Look> {
+        let user = user::current().ok_or_else(|| anyhow!("the user has no home directory"))?;
+        let mut forbidden: Vec<SocketAddr> = [
+            "198.51.100.7:443",
+            "198.51.100.7:22",
+            "203.0.113.7:80",
+            "169.254.169.254:80",
+            "[2001:db8::7]:443",
+        ]
+        .iter()
+        .filter_map(|address| address.parse().ok())
+        .collect();
+        forbidden.extend(own_address());
+        let mut private = private::paths(&user.home);
+        private.extend([self.root.path().to_owned(), self.policy()]);
+        let look = Look {
+            forbidden_names: vec![
+                format!("{}.example.com", self.token),
+                format!("{}.{ALLOWED}", self.token),
+            ],
+            name_servers: vec![SocketAddr::from(([198, 51, 100, 53], 53))],
+            forbidden,
+            datagrams: vec![
+                SocketAddr::from(([198, 51, 100, 7], 443)),
+                SocketAddr::from(([203, 0, 113, 7], 4500)),
+            ],
+            host_loopback: self.forbidden.local_addr()?,
+            host_abstract: self.abstract_name.clone(),
+            allowed: ALLOWED.to_owned(),
+            variable: PLACEHOLDER_VARIABLE.to_owned(),
+            private,
+            home: user.home,
+            given: (self.workspace().join(GIVEN), self.token.clone()),
+            made: self.workspace().join(MADE),
+        };
+        self.task("look", &Task::Look(Box::new(look.clone())))?;
+        Ok(look)
+    }
+
+    pub(super) fn workspace(&self) -> PathBuf {
+        self.base.path.join("workspace")
+    }
+
+    /// A place beside the workspace, for whoever needs one outside.
+    pub(super) fn aside(&self, name: &str) -> PathBuf {
+        self.base.path.join(name)
+    }
+
+    fn policy(&self) -> PathBuf {
+        self.aside("policy.toml")
+    }
+
+    fn program(&self) -> PathBuf {
+        self.workspace().join("wardian")
+    }
+
+    /// The options of `wardian run` that grant what [`look`](Self::look) tries.
+    pub(super) fn options(&self) -> Vec<OsString> {
+        vec!["--policy".into(), self.policy().into()]
+    }
+
+    /// This binary inside, and its task.
+    pub(super) fn inside(&self, task: &str) -> Vec<OsString> {
+        let task = self.workspace().join(format!("{task}.json"));
+        vec![
+            self.program().into(),
+            "doctor".into(),
+            "--inside".into(),
+            task.into(),
+        ]
+    }
+
+    /// `wardian run` as the user would type it in the workspace.
+    pub(super) fn command(
+        &self,
+        name: &SandboxName,
+        options: &[OsString],
+        program: &[OsString],
+    ) -> Command {
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .args(["run", "--quiet", "--name", name.as_str()])
+            .args(options)
+            .arg("--")
+            .args(program)
+            .current_dir(self.workspace())
+            .env(SECRET_VARIABLE, &self.secret)
+            .env(CANARY_VARIABLE, &self.canary)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Whether somebody came to a listener that no sandbox may reach.
+    pub(super) fn was_reached(&self) -> bool {
+        self.forbidden.accept().is_ok() || self.forbidden_abstract.accept().is_ok()
+    }
+
+    /// The heads of all requests that were let through.
+    pub(super) fn heads(&self) -> Vec<String> {
+        let heads = self.server.heads.lock();
+        heads.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a file of the workspace is on the host as it was before.
+    pub(super) fn is_untouched(&self) -> bool {
+        let given = fs::read_to_string(self.workspace().join(GIVEN));
+        given.is_ok_and(|text| text == self.token) && !self.workspace().join(MADE).exists()
+    }
+}
+
+pub(super) fn random() -> String {
+    let mut bytes = [0u8; 8];
+    getrandom::fill(&mut bytes).expect("the kernel's random source answers once it is seeded");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The machine's own address as others see it, at the port of its ssh server. Nothing is sent: a
+/// datagram socket is only told where it would send to.
+fn own_address() -> Option<SocketAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("198.51.100.7:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then(|| SocketAddr::new(address, 22))
+}
+
+/// A directory for one doctor, removed with all that had to be made for it.
+#[derive(Debug)]
+struct Base {
+    path: PathBuf,
+    /// Parents that did not exist before, the nearest first.
+    made: Vec<PathBuf>,
+}
+
+impl Base {
+    /// In the user's cache, where a project could lie as well; or else where temporary files go.
+    fn make(home: &Path, token: &str) -> anyhow::Result<Self> {
+        let cache = std::env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+            .unwrap_or_else(|| home.join(".cache"));
+        let name = format!("wardian-doctor-{token}");
+        Self::make_in(&cache, &name)
+            .or_else(|_| Self::make_in(&std::env::temp_dir(), &name))
+            .context("cannot make a directory in the cache, nor among temporary files")
+    }
+
+    fn make_in(parent: &Path, name: &str) -> io::Result<Self> {
+        let made = parent
+            .ancestors()
+            .take_while(|path| !path.exists())
+            .map(Path::to_owned)
+            .collect();
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(parent)?;
+        let parent = fs::canonicalize(parent)?;
+        let path = parent.join(name);
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self { path, made })
+    }
+}
+
+impl Drop for Base {
+    fn drop(&mut self) {
+        // Nobody is left to be told; what stays is named after the doctor.
+        let _ = remove_tree(&self.path);
+        for parent in &self.made {
+            // Not if somebody else put something there.
+            let _ = fs::remove_dir(parent);
+        }
+    }
+}
+
+/// Answers every request on 127.0.0.1 and remembers its head.
+#[derive(Debug)]
+struct Server {
+    address: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    fn start() -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&heads);
+        // Ends with the process.
+        std::thread::Builder::new()
+            .name("server".to_owned())
+            .spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                    kept.extend(answer(stream));
+                }
+            })?;
+        Ok(Self { address, heads })
+    }
+}
+
+fn answer(mut stream: std::net::TcpStream) -> io::Result<String> {
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(3)))?;
+    let mut head = Vec::new();
+    let mut chunk = [0; 1024];
+    while head.len() < 16 << 10 && !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        match stream.read(&mut chunk)? {
+            0 => break,
+            length => head.extend_from_slice(&chunk[..length]),
+        }
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\ndoctor")?;
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}

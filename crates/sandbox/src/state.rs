@@ -119,7 +119,10 @@ impl StateRoot {
         for entry in entries {
             let entry = entry.map_err(io_error(&self.0))?;
             let name = entry.file_name().into_string().ok();
-            if let Some(name) = name.and_then(|name| SandboxName::parse(&name).ok()) {
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if let Some(name) = name.and_then(|name| SandboxName::parse(&name).ok())
+                && is_directory
+            {
                 found.push(SandboxDirectory {
                     path: self.0.join(name.as_str()),
                     name,

@@ -10,7 +10,10 @@ pub mod process;
 pub mod procfs;
 pub mod rlimit;
 pub mod seal;
+pub mod seccomp;
 pub mod signal;
+#[cfg(test)]
+mod testing;
 pub mod userns;
 
 pub use error::{SyscallError, SyscallResult};

@@ -10,7 +10,7 @@
 //! [`build`] works in this order, all of it through netlink in the calling thread:
 //!
 //! 1. `lo` up, one extra address per family on it ([`ADDRESS_V4`], [`ADDRESS_V6`]);
-//! 2. `local default dev lo`: every address in the world is local, so that a connect neither fails
+//! 2. `local default dev lo` in the main table: every address in the world is local, so that a connect neither fails
 //!    with "network unreachable" nor leaves;
 //! 3. the listeners, bound to those addresses;
 //! 4. the steering rules ([`rules`]), which send every TCP connection and every DNS question to the

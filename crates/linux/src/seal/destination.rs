@@ -12,9 +12,10 @@ use rustix::net::{AddressFamily, getsockname, sockopt::socket_domain};
 ///
 /// # Errors
 ///
-/// `NotFound` when the kernel no longer tracks the connection, and `InvalidInput` when it was not
-/// steered but made to the door's own address and port. Either way its destination is unknown and
-/// the connection is to be refused: the address it arrived at is never a destination.
+/// `NotFound` when the kernel does not track the connection, and `InvalidInput` when it was not
+/// steered but made to the door's own address and port (which the rules refuse, so only when they
+/// are gone). Either way its destination is unknown and the connection is to be refused: the
+/// address it arrived at is never a destination.
 pub fn original_destination(connection: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     let domain = socket_domain(connection)?;
     let original = if domain == AddressFamily::INET {

@@ -71,59 +71,56 @@ pub(super) fn require_fresh_namespace() -> SyscallResult<()> {
 
 /// Brings `lo` up, gives it `v4` and `v6`, and routes every address to it.
 ///
-/// The addresses are also the preferred source, so that a program sees itself connect from an
-/// address of its own and not from the one it connects to.
+/// The routes are in the main table, not in `local`: there, a namespace that is connected to this
+/// one later (a nested container) could not be answered, its addresses being local too. The
+/// preferred source makes a program connect from an address of its own.
 pub(super) fn make_the_world_local(v4: Ipv4Addr, v6: Option<Ipv6Addr>) -> SyscallResult<()> {
     let mut batch = Batch::default();
-    batch.message(
-        "RTM_NEWLINK lo up",
-        libc::RTM_NEWLINK,
-        0,
-        Reply::Acknowledge,
-        |body| {
-            let up = (libc::IFF_UP as u32).to_ne_bytes();
-            let index = LOOPBACK.to_ne_bytes();
-            body.raw(&[[0; 4], index, up, up].concat());
-        },
-    );
-    for address in [Some(IpAddr::V4(v4)), v6.map(IpAddr::V6)]
-        .into_iter()
-        .flatten()
-    {
-        add_address(&mut batch, address);
-        add_local_default(&mut batch, address);
+    up(&mut batch, LOOPBACK);
+    let addresses = [Some(IpAddr::V4(v4)), v6.map(IpAddr::V6)];
+    for address in addresses.into_iter().flatten() {
+        add_address(&mut batch, address, host_prefix(address), LOOPBACK);
+        local_default(&mut batch, libc::RTM_NEWROUTE, CREATE, address);
     }
     Netlink::route()?.send(&batch)
 }
 
+/// struct ifinfomsg: index, then flags and the mask of those to change.
+pub(super) fn up(batch: &mut Batch, index: u32) {
+    let shown = format!("RTM_NEWLINK {index} up");
+    let kind = libc::RTM_NEWLINK;
+    batch.message(shown, kind, 0, Reply::Acknowledge, |body| {
+        let up = (libc::IFF_UP as u32).to_ne_bytes();
+        body.raw(&[[0; 4], index.to_ne_bytes(), up, up].concat());
+    });
+}
+
 /// struct ifaddrmsg, then attributes.
-fn add_address(batch: &mut Batch, address: IpAddr) {
-    let length = host_prefix(address);
-    let shown = format!("RTM_NEWADDR {address}/{length} dev lo");
+pub(super) fn add_address(batch: &mut Batch, address: IpAddr, prefix: u8, index: u32) {
+    let shown = format!("RTM_NEWADDR {address}/{prefix}");
     let kind = libc::RTM_NEWADDR;
     batch.message(shown, kind, CREATE, Reply::Acknowledge, |body| {
         // Nobody else can hold the address, so there is nothing to detect.
         let flags = libc::IFA_F_NODAD as u8;
         let universe = libc::RT_SCOPE_UNIVERSE;
-        body.raw(&[family(address), length, flags, universe]);
-        body.raw(&LOOPBACK.to_ne_bytes());
+        body.raw(&[family(address), prefix, flags, universe]);
+        body.raw(&index.to_ne_bytes());
         put_address(body, libc::IFA_LOCAL, address);
         put_address(body, libc::IFA_ADDRESS, address);
     });
 }
 
 /// struct rtmsg, then attributes.
-fn add_local_default(batch: &mut Batch, source: IpAddr) {
+pub(super) fn local_default(batch: &mut Batch, kind: u16, flags: u16, source: IpAddr) {
     let shown = format!("RTM_NEWROUTE local default dev lo src {source}");
-    let kind = libc::RTM_NEWROUTE;
-    batch.message(shown, kind, CREATE, Reply::Acknowledge, |body| {
+    batch.message(shown, kind, flags, Reply::Acknowledge, |body| {
         let (destination, from, tos) = (0, 0, 0);
         body.raw(&[
             family(source),
             destination,
             from,
             tos,
-            libc::RT_TABLE_LOCAL,
+            libc::RT_TABLE_MAIN,
             libc::RTPROT_BOOT,
             libc::RT_SCOPE_HOST,
             libc::RTN_LOCAL,
@@ -134,14 +131,14 @@ fn add_local_default(batch: &mut Batch, source: IpAddr) {
     });
 }
 
-fn put_address(body: &mut Body<'_>, kind: u16, address: IpAddr) {
+pub(super) fn put_address(body: &mut Body<'_>, kind: u16, address: IpAddr) {
     match address {
         IpAddr::V4(address) => body.attribute(kind, &address.octets()),
         IpAddr::V6(address) => body.attribute(kind, &address.octets()),
     }
 }
 
-fn family(address: IpAddr) -> u8 {
+pub(super) fn family(address: IpAddr) -> u8 {
     match address {
         IpAddr::V4(_) => libc::AF_INET as u8,
         IpAddr::V6(_) => libc::AF_INET6 as u8,

@@ -104,7 +104,7 @@ fn encode(chains: &[Chain]) -> Batch {
 }
 
 /// struct nfgenmsg, with the subsystem as the resource of a batch frame.
-fn frame(batch: &mut Batch, shown: &str, kind: u16) {
+pub(super) fn frame(batch: &mut Batch, shown: &str, kind: u16) {
     let shown = format!("nf_tables {shown}");
     batch.message(shown, kind, 0, Reply::OnlyOnError, |body| {
         let [high, low] = SUBSYSTEM.to_be_bytes();
@@ -112,7 +112,7 @@ fn frame(batch: &mut Batch, shown: &str, kind: u16) {
     });
 }
 
-fn message(
+pub(super) fn message(
     batch: &mut Batch,
     shown: String,
     kind: libc::c_int,

@@ -200,3 +200,6 @@ fn io_error(error: &(dyn std::error::Error + 'static)) -> io::Error {
     }
     io::Error::other(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

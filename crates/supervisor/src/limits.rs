@@ -8,7 +8,6 @@ use rustix::process::Pid;
 use wardian_events::{LimitNotEnforced, LimitReached};
 use wardian_linux::cgroup::{self, Availability, Cgroup, CgroupLimits, MilliCpus, Outcome};
 use wardian_policy::{LimitKind, Limits};
-use wardian_sandbox::SandboxName;
 use wardian_sandbox::builtin::ProcessLimits;
 use wardian_sandbox::ids::Privilege;
 use wardian_sandbox::state::SandboxDirectory;
@@ -37,14 +36,31 @@ pub struct Feature {
     pub outcome: Outcome,
 }
 
+/// Where [`place`] may make cgroups: to be written down before it does, so that somebody else can
+/// remove them.
+pub(crate) fn planned_cgroups(directory: &SandboxDirectory) -> Vec<PathBuf> {
+    cgroup::planned_paths(&cgroup_name(directory))
+}
+
+/// Unique on the host, where several users may have sandboxes of one name.
+fn cgroup_name(directory: &SandboxDirectory) -> String {
+    let path = directory.path().as_os_str().as_encoded_bytes();
+    let digest = wardian_events::Digest::of(path).to_string();
+    format!("{}-{}", directory.name(), &digest[..8])
+}
+
 /// Sets up what the kernel can enforce. Fails if the policy requires a limit that the host lacks.
-pub fn place(name: &SandboxName, limits: &Limits, privilege: Privilege) -> Result<Placed, Failed> {
+pub fn place(
+    directory: &SandboxDirectory,
+    limits: &Limits,
+    privilege: Privilege,
+) -> Result<Placed, Failed> {
     let wanted = CgroupLimits {
         memory: limits.memory().map(|memory| memory.get()),
         cpus: limits.cpus().map(|cpus| MilliCpus(cpus.millis())),
         pids: limits.pids().map(|pids| u64::from(pids.get())),
     };
-    let created = cgroup::create(name.as_str(), &wanted).map_err(Failed::sandbox)?;
+    let created = cgroup::create(&cgroup_name(directory), &wanted).map_err(Failed::sandbox)?;
     let (features, pids_by_rlimit) = features(
         limits,
         privilege,
@@ -149,14 +165,6 @@ impl Placed {
             }
         }
         Ok(())
-    }
-
-    /// Directories to remove afterwards, whoever does it.
-    pub fn paths(&self) -> Vec<PathBuf> {
-        self.cgroup
-            .iter()
-            .flat_map(|cgroup| cgroup.paths().to_vec())
-            .collect()
     }
 
     /// Puts pid 1 under the limits, before it can have children.

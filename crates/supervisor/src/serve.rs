@@ -102,8 +102,9 @@ impl Life<'_> {
     /// From nothing to the program's end. Returning takes down whatever was up.
     fn live(&mut self, spec: SandboxSpec, streams: ClientStreams) -> Result<How, Failed> {
         let limits = self.policy.limits().clone();
-        let placed = limits::place(&spec.name, &limits, self.privilege)?;
-        self.recorder.cgroups(placed.paths())?;
+        let cgroups = limits::planned_cgroups(self.recorder.directory());
+        self.recorder.cgroups(cgroups.clone())?;
+        let placed = limits::place(self.recorder.directory(), &limits, self.privilege)?;
         self.recorder.started(&self.policy, &placed)?;
         for note in placed.notes() {
             self.channel.send(&FromSupervisor::Noted(note), &[])?;
@@ -125,7 +126,7 @@ impl Life<'_> {
             return Err(Failed::protocol("secrets must follow the start"));
         };
         let ending = Ending::default();
-        let (guarded, door) = self.guard(spawned, secrets, &placed.paths(), &ending)?;
+        let (guarded, door) = self.guard(spawned, secrets, &cgroups, &ending)?;
         let (streams, terminal) = streams.split();
         let running = self.start(guarded, streams)?;
         crate::client::listen(self.channel, &running, terminal, &ending)?;

@@ -176,13 +176,13 @@ fn chromium_loads_a_page_with_a_websocket(mode: Mode) {
 
 fn git_clones_fetches_and_pushes(mode: Mode) {
     let host = Host::new(mode);
-    let repositories = host.base().join("repositories");
+    let repositories = host.base().join("git/repositories");
     host.make_directory(&repositories);
     let prepare = "set -e; git init -q --bare repositories/acme.git; git init -q seed; cd seed; git config user.email a@b; git config user.name n
         head -c 3000000 /dev/urandom >big; echo one >file; git add .; git commit -qm one; git push -q ../repositories/acme.git HEAD:main
         git -C ../repositories/acme.git symbolic-ref HEAD refs/heads/main";
     let mut command = host.command(["sh", "-c", prepare]);
-    command.current_dir(host.base());
+    command.current_dir(host.base().join("git"));
     Running::start(command, Input::Nothing)
         .wait(Duration::from_secs(30))
         .success();

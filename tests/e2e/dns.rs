@@ -185,7 +185,7 @@ fn case_71_allowed_names_that_lead_to_private_addresses(mode: Mode) {
         .iter()
         .map(|(name, address)| (format!("{name}.test"), json!([address])))
         .collect();
-    let resolver = Resolver::new(&host, answers.into());
+    let resolver = Resolver::new(&host, answers.into()).with_server("loopback.test");
     let mut policy = Policy::new();
     let mut script = String::new();
     for (name, _) in addresses {
@@ -195,14 +195,10 @@ fn case_71_allowed_names_that_lead_to_private_addresses(mode: Mode) {
         ));
     }
     script.push_str("exit 0");
-    // The server runs beside `wardian`, where the supervisor dials; the control shows that it is there.
-    let server = "/usr/bin/python3 -m http.server --bind 127.0.0.1 80 >/dev/null 2>&1 & server=$!; sleep 0.5
-        curl -s -o /dev/null -w 'control %{http_code}\\n' http://loopback.test/; \"$@\"; kill $server";
     let outcome = resolver
         .around(
             host.shell(&script)
                 .policy(&policy)
-                .by_way_of(&["sh", "-c", server, "sh"])
                 .limit(Duration::from_secs(60)),
         )
         .finish()
@@ -231,15 +227,11 @@ fn case_71_rebinding(mode: Mode) {
     let resolver = Resolver::new(
         &host,
         json!({"rebind.test": ["127.0.0.1", "198.51.100.7", "127.0.0.1", "127.0.0.1"]}),
-    );
-    let server = "ip route add unreachable 198.51.100.0/24; /usr/bin/python3 -m http.server --bind 127.0.0.1 80 >/dev/null 2>&1 & server=$!; sleep 0.5
-        curl -s -4 -o /dev/null -w 'control %{http_code}\\n' http://rebind.test/; \"$@\"; kill $server";
+    )
+    .with_server("rebind.test");
     let script = "for i in 1 2 3 4 5; do curl -s -m 8 -o /dev/null -w '%{http_code} ' http://rebind.test/; done; exit 0";
     let policy = Policy::new().rule("host = \"rebind.test\"\nports = [80]");
-    let run = host
-        .shell(script)
-        .policy(&policy)
-        .by_way_of(&["sh", "-c", server, "sh"]);
+    let run = host.shell(script).policy(&policy);
     let outcome = resolver.around(run).finish().success();
     let text = outcome.text();
     assert!(text.starts_with("control 200"), "{outcome:?}");

@@ -118,9 +118,14 @@ fn case_74_private_addresses_even_where_everything_is_allowed(mode: Mode) {
             .policy(&policy);
         let outcome = isolated(&host, run).finish().within(AT_ONCE);
         assert!(!outcome.text().contains("200"), "{address}: {outcome:?}");
-        outcome
-            .events()
-            .one_refusal(&["private_address", "no_rule", "unknown_synthetic"]);
+        // Without an interface to go with it, the kernel itself refuses a link-local address.
+        if address != "[fe80::1]" {
+            outcome.events().one_refusal(&[
+                "private_address",
+                "no_rule",
+                "unknown_synthetic_address",
+            ]);
+        }
     }
 }
 
@@ -294,9 +299,7 @@ fn the_first_rule_that_matches_wins(mode: Mode) {
         .rule(&format!(
             "host = \"admin.wild.test\"\npaths = [\"/public/**\"]\n{pin}"
         ))
-        .rule(&format!(
-            "host = \"admin.wild.test\"\naction = \"deny\"\n{pin}"
-        ))
+        .rule("host = \"admin.wild.test\"\naction = \"deny\"\nports = [80]")
         .rule(&format!("host = \"*.wild.test\"\n{pin}"));
     for (url, wanted) in [
         ("http://a.wild.test/", "200"),
@@ -323,14 +326,14 @@ fn methods_and_paths(mode: Mode) {
         .rule(&format!("{keys}\nmethods = [\"POST\"]\npaths = [\"/graphql\"]"));
     let script = "status() { curl -s -m 5 -o /dev/null -w '%{http_code} ' \"$@\"; }
         u=http://origin.test; status $u/repos/acme/issues; status $u/files/a/b/c; status $u/exact; status -I $u/exact; status -d x $u/graphql; echo
-        status $u/repos/acme/x/issues; status $u/repos//issues; status $u/exact/; status $u/exactly; status -d x $u/exact; status $u/graphql; status -X DELETE $u/exact; status -X get $u/exact; status $u/; echo";
+        status $u/repos/acme/x/issues; status $u/repos//issues; status $u/exact/; status $u/exactly; status -d x $u/exact; status $u/graphql; status -X DELETE $u/exact; status -X Get $u/exact; status $u/; echo";
     let outcome = host.shell(script).policy(&policy).finish().success();
     let told = lines(&outcome);
     assert_eq!(told[0], "200 200 200 200 200", "{outcome:?}");
     assert!(
         told[1]
             .split(' ')
-            .all(|status| status == "403" || status == "400"),
+            .all(|status| ["400", "403", "000"].contains(&status)),
         "{outcome:?}"
     );
     assert_eq!(origin.requests().len(), 5);

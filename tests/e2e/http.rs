@@ -134,9 +134,7 @@ fn case_86_one_canonical_path(mode: Mode) {
         origin.address()
     );
     let policy = Policy::new()
-        .rule(&format!(
-            "{keys}\naction = \"deny\"\npaths = [\"/admin/**\", \"/admin\"]"
-        ))
+        .rule("host = \"origin.test\"\nports = [80]\naction = \"deny\"\npaths = [\"/admin/**\", \"/admin\"]")
         .rule(&keys);
     let spellings = [
         "/admin",

@@ -102,12 +102,28 @@ pub(crate) fn at_terminal(run: Run<'_>, steps: &Value) -> Screen {
 pub(crate) struct Resolver<'a> {
     host: &'a Host,
     answers: Value,
+    before: String,
 }
 
 impl<'a> Resolver<'a> {
     /// `answers`: for each name a list of addresses, given in turn.
     pub(crate) fn new(host: &'a Host, answers: Value) -> Self {
-        Self { host, answers }
+        Self {
+            host,
+            answers,
+            before: String::new(),
+        }
+    }
+
+    /// Also a web server on 127.0.0.1:80, beside `wardian`, where its supervisor would dial. Prints the status that it
+    /// gives to a program that asks for `name` from outside the sandbox: the control.
+    pub(crate) fn with_server(self, name: &str) -> Self {
+        let before = format!(
+            "ip route add unreachable 198.51.100.0/24
+             /usr/bin/python3 -m http.server --bind 127.0.0.1 80 >/dev/null 2>&1 & server=$!; sleep 0.6
+             curl -s -4 -o /dev/null -w 'control %{{http_code}}\\n' http://{name}/;"
+        );
+        Self { before, ..self }
     }
 
     fn log(&self) -> std::path::PathBuf {
@@ -122,7 +138,8 @@ impl<'a> Resolver<'a> {
             "set -e; ip link set lo up; test -d {etc} || cp -a /etc {etc}; rm -f {etc}/resolv.conf
              echo 'nameserver 127.0.0.1\noptions timeout:1 attempts:1' >{etc}/resolv.conf; mount --bind {etc} /etc
              /usr/bin/python3 -c \"$1\" \"$2\" {log} & dns=$!; shift 2; sleep 0.3; set +e
-             \"$@\"; code=$?; kill $dns; exit $code",
+             {before} \"$@\"; code=$?; kill $dns $server; exit $code",
+            before = self.before,
             etc = etc.display(),
             log = self.log().display()
         );

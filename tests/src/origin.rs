@@ -154,6 +154,11 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
     let number = || rest.parse::<u64>().unwrap_or(0);
     match first {
         "echo" => echo(request).await,
+        "status" if matches!(rest, "204" | "304") => {
+            let mut response = Response::new(full(""));
+            *response.status_mut() = StatusCode::from_u16(number() as u16).unwrap();
+            response
+        }
         "status" => respond(
             StatusCode::from_u16(number() as u16).unwrap_or(StatusCode::OK),
             "text/plain",
@@ -189,8 +194,12 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
 const PAGE: &str = r#"<!doctype html><title>page</title><p id=out>waiting</p><script>
 const socket = new WebSocket(location.origin.replace('http', 'ws') + '/websocket');
 socket.onopen = () => socket.send('over a websocket');
-socket.onmessage = e => { out.textContent = 'echoed: ' + e.data; document.title = 'done'; };
-socket.onerror = () => out.textContent = 'websocket failed';
+let done = false;
+socket.onmessage = e => { out.textContent = 'echoed: ' + e.data; done = true; };
+socket.onerror = () => { out.textContent = 'websocket failed'; done = true; };
+// A browser that runs on virtual time waits for these, but not for a WebSocket.
+const wait = n => n && !done && fetch('/slow/50').then(() => wait(n - 1));
+wait(100);
 </script>
 "#;
 

@@ -1,6 +1,7 @@
 //! The verbs. Each is one file: a struct whose doc comment is its `--help`, and a `run` that does it.
 
 mod completions;
+mod doctor;
 mod events;
 mod gc;
 mod ls;
@@ -24,6 +25,7 @@ pub(crate) enum Command {
     Man(man::Man),
     Rm(rm::Rm),
     Gc(gc::Gc),
+    Doctor(doctor::Doctor),
     #[command(hide = true)]
     Supervise(supervise::Supervise),
 }
@@ -34,6 +36,7 @@ impl Command {
             Command::Run(verb) => verb.run(),
             Command::Rm(verb) => verb.run(),
             Command::Gc(verb) => verb.run(),
+            Command::Doctor(verb) => verb.run(),
             Command::Supervise(verb) => verb.run(),
             Command::Ls(verb) => verb.run(),
             Command::Events(verb) => verb.run(),

@@ -91,7 +91,7 @@ fn examine() -> anyhow::Result<Report> {
 
     progress.at("a sandbox from inside");
     let look = stage.look()?;
-    let trial = Trial::run(&stage, &stage.options(), &["look"])?;
+    let trial = Trial::run(&stage, &stage.options(), "look")?;
     let start = match trial.facts::<Facts>() {
         Ok(facts) => {
             checks.push(Check::holds(
@@ -133,12 +133,17 @@ fn judge(
     trial: &Trial,
 ) -> anyhow::Result<()> {
     let events = trial.events()?;
-    checks.extend(door::sealed(facts, stage));
+    checks.extend(door::sealed(facts, stage.visitors()));
     checks.extend(door::default_deny(look, facts, &events));
     checks.extend(confinement::checks(facts));
-    checks.extend(door::secrets(stage, facts, trial)?);
-    checks.extend(files::record(look, facts, trial)?);
-    checks.extend(files::host_files(look, facts, stage, trial)?);
+    checks.extend(door::secrets(
+        &stage.planted,
+        facts,
+        &files::with_planted(&stage.planted, trial)?,
+        &stage.heads(),
+    ));
+    checks.extend(files::record(facts, trial)?);
+    checks.extend(files::host_files(look, facts, stage, trial));
     checks.extend(residue::after_an_end(facts, trial)?);
     Ok(())
 }

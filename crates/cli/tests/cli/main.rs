@@ -5,6 +5,7 @@
     reason = "a fixture that cannot be made fails the test"
 )]
 
+mod doctor;
 mod dry_run;
 mod fixture;
 mod help;

@@ -64,7 +64,9 @@ impl Advice {
 
     /// A setting for now and after the next start.
     pub(super) fn sysctl(self, key: &str, value: u64) -> String {
-        format!("echo {key}={value} | sudo tee /etc/sysctl.d/60-wardian.conf && sudo sysctl --system")
+        format!(
+            "echo {key}={value} | sudo tee -a /etc/sysctl.d/60-wardian.conf && sudo sysctl --system"
+        )
     }
 
     pub(super) fn module(self, modules: &str) -> String {
@@ -77,8 +79,18 @@ impl Advice {
         )
     }
 
+    /// `active` are the security modules in force, as `/sys/kernel/security/lsm` lists them.
+    pub(super) fn enable_landlock(self, active: Option<&str>) -> String {
+        let usual = match self {
+            Self::Debian => "lockdown,capability,yama,apparmor,tomoyo,bpf",
+            Self::Fedora => "lockdown,capability,yama,selinux,bpf",
+            Self::Other => "<the modules of /sys/kernel/security/lsm>",
+        };
+        self.boot_parameter(&format!("lsm=landlock,{}", active.unwrap_or(usual)))
+    }
+
     /// Parameters of the kernel's command line.
-    pub(super) fn boot_parameter(self, parameter: &str) -> String {
+    fn boot_parameter(self, parameter: &str) -> String {
         match self {
             Self::Debian => format!(
                 "add {parameter} to GRUB_CMDLINE_LINUX in /etc/default/grub, then `sudo update-grub` and reboot"
@@ -99,8 +111,14 @@ mod tests {
     fn distributions_are_told_apart() {
         for (release, advice) in [
             ("ID=debian\nVERSION_ID=\"12\"\n", Advice::Debian),
-            ("NAME=\"Linux Mint\"\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", Advice::Debian),
-            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", Advice::Fedora),
+            (
+                "NAME=\"Linux Mint\"\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\n",
+                Advice::Debian,
+            ),
+            (
+                "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n",
+                Advice::Fedora,
+            ),
             ("ID=arch\n", Advice::Other),
             ("VARIANT_ID=debian\n", Advice::Other),
             ("", Advice::Other),

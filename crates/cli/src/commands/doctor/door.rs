@@ -1,15 +1,12 @@
 //! The network from inside: sealed, closed by default, and blind to secrets.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 
 use wardian_events::Event;
 
 use super::check::{Check, Promise};
 use super::inside::{Attempt, Ended, Facts, Look, namespaces};
-use super::stage::Stage;
-use super::trial::Trial;
+use super::stage::Planted;
 
 /// Whoever is refused must hear of it within this time.
 const AT_ONCE: u64 = 3000;
@@ -41,10 +38,11 @@ fn slowest<'a>(attempts: impl IntoIterator<Item = &'a Attempt>) -> u64 {
     times.max().unwrap_or(0)
 }
 
-pub(super) fn sealed(facts: &Facts, stage: &Stage) -> Vec<Check> {
+/// `visitors` came to sockets of the host that no sandbox may reach.
+pub(super) fn sealed(facts: &Facts, visitors: usize) -> Vec<Check> {
     let check = |name, against, good: String| Check::unless(Promise::Sealed, name, against, good);
     let mut reached = refused(std::slice::from_ref(&facts.host_loopback));
-    if facts.host_abstract_reached || stage.was_reached() {
+    if facts.host_abstract_reached || visitors > 0 {
         reached.push("a socket of this machine was reached".to_owned());
     }
     vec![
@@ -58,9 +56,10 @@ pub(super) fn sealed(facts: &Facts, stage: &Stage) -> Vec<Check> {
         ),
         check(
             "namespaces of its own",
-            shared(&facts.namespaces),
+            shared(&facts.namespaces.ids),
             facts
                 .namespaces
+                .ids
                 .keys()
                 .cloned()
                 .collect::<Vec<_>>()
@@ -89,7 +88,7 @@ pub(super) fn sealed(facts: &Facts, stage: &Stage) -> Vec<Check> {
 }
 
 fn shared(inside: &BTreeMap<String, std::path::PathBuf>) -> Vec<String> {
-    let outside = namespaces();
+    let outside = namespaces().ids;
     let missing = outside.keys().filter(|kind| !inside.contains_key(*kind));
     let same = inside
         .iter()
@@ -101,14 +100,16 @@ fn shared(inside: &BTreeMap<String, std::path::PathBuf>) -> Vec<String> {
 }
 
 pub(super) fn default_deny(look: &Look, facts: &Facts, events: &[Event]) -> Vec<Check> {
-    let check = |name, against, good: String| {
-        Check::unless(Promise::DefaultDeny, name, against, good)
-    };
-    let names = facts.names.iter().filter_map(|attempt| match &attempt.ended {
-        Ended::Answered(code) if code == "REFUSED" || code == "NXDOMAIN" => None,
-        Ended::Refused(why) => Some(format!("{} could not be asked: {why}", attempt.to)),
-        _ => refusal(attempt),
-    });
+    let check =
+        |name, against, good: String| Check::unless(Promise::DefaultDeny, name, against, good);
+    let names = facts
+        .names
+        .iter()
+        .filter_map(|attempt| match &attempt.ended {
+            Ended::Answered(code) if code == "REFUSED" || code == "NXDOMAIN" => None,
+            Ended::Refused(why) => Some(format!("{} could not be asked: {why}", attempt.to)),
+            _ => refusal(attempt),
+        });
     let connections = facts.connections.iter().filter_map(|attempt| {
         // An answer by the door is the clearest refusal that HTTP has.
         match &attempt.ended {
@@ -190,11 +191,17 @@ fn recorded(look: &Look, facts: &Facts, events: &[Event]) -> Check {
     )
 }
 
-pub(super) fn secrets(stage: &Stage, facts: &Facts, trial: &Trial) -> anyhow::Result<Vec<Check>> {
-    let check = |name, against, good: &str| {
-        Check::unless(Promise::SecretsStayOutside, name, against, good)
-    };
-    let holds = |text: &str| text.contains(&stage.secret) || text.contains(&stage.canary);
+/// `files` are those of the sandbox on disk that hold a planted value, `heads` what an allowed host was
+/// sent over plain HTTP.
+pub(super) fn secrets(
+    planted: &Planted,
+    facts: &Facts,
+    files: &[String],
+    heads: &[String],
+) -> Vec<Check> {
+    let check =
+        |name, against, good: &str| Check::unless(Promise::SecretsStayOutside, name, against, good);
+    let holds = |text: &str| planted.is_in(text);
     let placeholder = match &facts.placeholder {
         Some(placeholder) if holds(placeholder) => vec!["the program sees the value".to_owned()],
         Some(_) => Vec::new(),
@@ -207,19 +214,20 @@ pub(super) fn secrets(stage: &Stage, facts: &Facts, trial: &Trial) -> anyhow::Re
     if facts.processes.is_empty() {
         processes.push("no process could be read".to_owned());
     }
-    let files = files_with(trial.directory.path(), &holds)?
-        .into_iter()
-        .map(|path| format!("{path} holds it"));
-    let mut heads = Vec::new();
-    let seen = stage.heads();
-    if seen.iter().any(|head| holds(head)) {
-        heads.push("the value was sent without TLS".to_owned());
+    let files = files.iter().map(|path| format!("{path} holds it"));
+    let mut sent = Vec::new();
+    if heads.iter().any(|head| holds(head)) {
+        sent.push("the value was sent without TLS".to_owned());
     }
-    if seen.is_empty() {
-        heads.push("no request arrived".to_owned());
+    if heads.is_empty() {
+        sent.push("no request arrived".to_owned());
     }
-    Ok(vec![
-        check("a placeholder stands in", placeholder, "the program sees one"),
+    vec![
+        check(
+            "a placeholder stands in",
+            placeholder,
+            "the program sees one",
+        ),
         check(
             "no process holds the value",
             processes,
@@ -232,29 +240,11 @@ pub(super) fn secrets(stage: &Stage, facts: &Facts, trial: &Trial) -> anyhow::Re
         ),
         check(
             "not without TLS",
-            heads,
+            sent,
             "over plain HTTP, the host was sent the placeholder",
         ),
-    ])
+    ]
 }
 
-/// Files below `directory` with a text that `holds` finds.
-fn files_with(directory: &Path, holds: &impl Fn(&str) -> bool) -> anyhow::Result<Vec<String>> {
-    let mut found = Vec::new();
-    let mut queue = vec![directory.to_owned()];
-    while let Some(directory) = queue.pop() {
-        for entry in fs::read_dir(directory)? {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                queue.push(entry.path());
-            } else if kind.is_file() {
-                let bytes = fs::read(entry.path())?;
-                if holds(&String::from_utf8_lossy(&bytes)) {
-                    found.push(entry.path().display().to_string());
-                }
-            }
-        }
-    }
-    Ok(found)
-}
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 pub(super) use attempt::{Attempt, Ended};
@@ -65,15 +66,34 @@ fn tell(facts: &impl Serialize) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-/// What identifies each namespace of this process: `net` and `net:[4026531840]`.
-pub(super) type Namespaces = BTreeMap<String, PathBuf>;
+/// The namespaces of this process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Namespaces {
+    /// What identifies each: `net` and `net:[4026531840]`. The kernel uses a number again when its
+    /// namespace is gone.
+    pub(super) ids: BTreeMap<String, PathBuf>,
+    /// When this was so, in clock ticks since the machine's start.
+    pub(super) at: u64,
+}
 
 pub(super) fn namespaces() -> Namespaces {
-    ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"]
-        .into_iter()
-        .filter_map(|kind| {
-            let link = fs::read_link(format!("/proc/self/ns/{kind}")).ok()?;
-            Some((kind.to_owned(), link))
-        })
-        .collect()
+    let ids = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
+    Namespaces {
+        ids: ids
+            .into_iter()
+            .filter_map(|kind| {
+                let link = fs::read_link(format!("/proc/self/ns/{kind}")).ok()?;
+                Some((kind.to_owned(), link))
+            })
+            .collect(),
+        at: ticks(),
+    }
+}
+
+/// Now, on the clock of the starts in proc_pid_stat(5).
+fn ticks() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let per_second = rustix::param::clock_ticks_per_second();
+    let nanoseconds = now.tv_nsec.unsigned_abs();
+    now.tv_sec.unsigned_abs() * per_second + nanoseconds * per_second / 1_000_000_000
 }

@@ -53,7 +53,7 @@ const IN_HOME: [&str; 46] = [
     ".zshrc",
 ];
 
-const IN_SYSTEM: [&str; 20] = [
+const IN_SYSTEM: [&str; 26] = [
     "/boot",
     "/dev/kmsg",
     "/dev/kvm",
@@ -73,7 +73,13 @@ const IN_SYSTEM: [&str; 20] = [
     "/run/user",
     "/sys/fs/cgroup",
     "/sys/kernel",
-    "/var/log",
+    "/var/backups",
+    "/var/lib/docker",
+    "/var/log/auth.log",
+    "/var/log/btmp",
+    "/var/log/journal",
+    "/var/log/syslog",
+    "/var/spool/cron",
 ];
 
 /// Variables that name sockets.

@@ -62,13 +62,20 @@ impl Report {
         self.write_checks(&mut out, colour)?;
         if let Some(start) = self.start {
             let start = units::milliseconds(milliseconds(start));
-            writeln!(out, "\n`wardian run -- true` takes {start} from start to end.")?;
+            writeln!(
+                out,
+                "\n`wardian run -- true` takes {start} from start to end."
+            )?;
         }
         let count = |outcome| {
             let matching = self.checks.iter().filter(|check| check.outcome == outcome);
             units::count(matching.count() as u64, "check")
         };
-        let verdict = match self.checks.iter().any(|check| check.outcome == Finding::Fails) {
+        let verdict = match self
+            .checks
+            .iter()
+            .any(|check| check.outcome == Finding::Fails)
+        {
             false => colour.paint(Tone::Good, "Everything that is promised holds."),
             true => colour.paint(
                 Tone::Bad,
@@ -82,7 +89,10 @@ impl Report {
             .any(|check| check.outcome == Finding::Limited)
         {
             let limited = count(Finding::Limited);
-            writeln!(out, "{limited} found less than there could be; no promise depends on it.")?;
+            writeln!(
+                out,
+                "{limited} found less than there could be; no promise depends on it."
+            )?;
         }
         out.flush()
     }

@@ -38,10 +38,7 @@ pub(super) const TOO_MANY: u32 = 200;
 pub(super) struct Stage {
     base: Base,
     pub(super) root: StateRoot,
-    /// The value of a credential that no sandbox may see.
-    pub(super) secret: String,
-    /// The value of a variable of the caller that no sandbox may see.
-    pub(super) canary: String,
+    pub(super) planted: Planted,
     token: String,
     server: Server,
     /// On the host's own loopback: nobody may come.
@@ -50,6 +47,21 @@ pub(super) struct Stage {
     abstract_name: String,
     /// Ctrl-C and the like, so that they end in cleaning up.
     pub(super) signals: SignalFd,
+}
+
+/// Values that no sandbox may see.
+#[derive(Debug)]
+pub(super) struct Planted {
+    /// Of a credential.
+    pub(super) secret: String,
+    /// Of a variable of the caller.
+    pub(super) canary: String,
+}
+
+impl Planted {
+    pub(super) fn is_in(&self, text: &str) -> bool {
+        text.contains(&self.secret) || text.contains(&self.canary)
+    }
 }
 
 impl Stage {
@@ -69,9 +81,12 @@ impl Stage {
         forbidden_abstract.set_nonblocking(true)?;
         let stage = Self {
             base,
-            root: sandboxes::state_root().map_err(|_| anyhow!("there is no place for sandboxes"))?,
-            secret: format!("secret-{}", random()),
-            canary: format!("canary-{}", random()),
+            root: sandboxes::state_root()
+                .map_err(|_| anyhow!("there is no place for sandboxes"))?,
+            planted: Planted {
+                secret: format!("secret-{}", random()),
+                canary: format!("canary-{}", random()),
+            },
             token,
             server,
             forbidden,
@@ -164,13 +179,8 @@ impl Stage {
         self.base.path.join("workspace")
     }
 
-    /// A place beside the workspace, for whoever needs one outside.
-    pub(super) fn aside(&self, name: &str) -> PathBuf {
-        self.base.path.join(name)
-    }
-
     fn policy(&self) -> PathBuf {
-        self.aside("policy.toml")
+        self.base.path.join("policy.toml")
     }
 
     fn program(&self) -> PathBuf {
@@ -207,15 +217,19 @@ impl Stage {
             .arg("--")
             .args(program)
             .current_dir(self.workspace())
-            .env(SECRET_VARIABLE, &self.secret)
-            .env(CANARY_VARIABLE, &self.canary)
+            .env(SECRET_VARIABLE, &self.planted.secret)
+            .env(CANARY_VARIABLE, &self.planted.canary)
             .stdin(Stdio::null());
         command
     }
 
-    /// Whether somebody came to a listener that no sandbox may reach.
-    pub(super) fn was_reached(&self) -> bool {
-        self.forbidden.accept().is_ok() || self.forbidden_abstract.accept().is_ok()
+    /// How many came to the listeners that no sandbox may reach.
+    pub(super) fn visitors(&self) -> usize {
+        let mut visitors = 0;
+        while self.forbidden.accept().is_ok() || self.forbidden_abstract.accept().is_ok() {
+            visitors += 1;
+        }
+        visitors
     }
 
     /// The heads of all requests that were let through.
@@ -231,7 +245,7 @@ impl Stage {
     }
 }
 
-pub(super) fn random() -> String {
+fn random() -> String {
     let mut bytes = [0u8; 8];
     getrandom::fill(&mut bytes).expect("the kernel's random source answers once it is seeded");
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read};
+use std::ops::Deref;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,10 +23,44 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// After a sandbox's end, how long its last process may take to go.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
-/// A sandbox that has ended, and is removed with its record when this is dropped.
+/// The directory of a sandbox, which is removed with its record when this is dropped.
+#[derive(Debug)]
+pub(super) struct Passing(SandboxDirectory);
+
+impl Passing {
+    pub(super) fn new(stage: &Stage) -> Self {
+        let name = SandboxName::generate("doctor");
+        Self(SandboxDirectory::at(
+            stage.root.path().join(name.as_str()),
+            name,
+        ))
+    }
+
+    /// It is no error if the sandbox never came to be.
+    pub(super) fn remove(self) -> anyhow::Result<()> {
+        remove(&self.0)
+    }
+}
+
+impl Deref for Passing {
+    type Target = SandboxDirectory;
+
+    fn deref(&self) -> &SandboxDirectory {
+        &self.0
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        // After an error, of which the person hears.
+        let _ = remove(&self.0);
+    }
+}
+
+/// A sandbox that has ended.
 #[derive(Debug)]
 pub(super) struct Trial {
-    pub(super) directory: SandboxDirectory,
+    pub(super) directory: Passing,
     pub(super) status: ExitStatus,
     pub(super) stdout: String,
     pub(super) stderr: String,
@@ -43,7 +78,7 @@ impl Trial {
         options: &[OsString],
         program: &[OsString],
     ) -> anyhow::Result<Self> {
-        let directory = new_directory(stage);
+        let directory = Passing::new(stage);
         let mut command = stage.command(directory.name(), options, program);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = start(&mut command)?;
@@ -94,28 +129,15 @@ impl Trial {
     }
 
     pub(super) fn remove(self) -> anyhow::Result<()> {
-        remove(&self.directory)
+        self.directory.remove()
     }
-}
-
-impl Drop for Trial {
-    fn drop(&mut self) {
-        // After an error, of which the person hears.
-        let _ = remove(&self.directory);
-    }
-}
-
-pub(super) fn new_directory(stage: &Stage) -> SandboxDirectory {
-    let name = SandboxName::generate("doctor");
-    SandboxDirectory::at(stage.root.path().join(name.as_str()), name)
 }
 
 pub(super) fn start(command: &mut Command) -> anyhow::Result<Child> {
     command.spawn().context("cannot start `wardian run`")
 }
 
-/// Removes a sandbox that has ended. It is no error if it never came to be.
-pub(super) fn remove(directory: &SandboxDirectory) -> anyhow::Result<()> {
+fn remove(directory: &SandboxDirectory) -> anyhow::Result<()> {
     if !directory.path().exists() {
         return Ok(());
     }
@@ -188,13 +210,13 @@ fn text(collected: Option<JoinHandle<Vec<u8>>>) -> String {
 pub(super) fn start_time(stage: &Stage) -> anyhow::Result<Duration> {
     let mut times = Vec::new();
     for _ in 0..5 {
-        let directory = new_directory(stage);
+        let directory = Passing::new(stage);
         let mut command = stage.command(directory.name(), &[], &["true".into()]);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let begun = Instant::now();
         let waited = wait(&mut start(&mut command)?, stage);
         times.push(begun.elapsed());
-        remove(&directory)?;
+        directory.remove()?;
         waited?;
     }
     times.sort();

@@ -113,7 +113,11 @@ pub(super) fn raw_sockets() -> Vec<Attempt> {
     .collect()
 }
 
-fn open(family: AddressFamily, kind: SocketType, protocol: Option<Protocol>) -> io::Result<OwnedFd> {
+fn open(
+    family: AddressFamily,
+    kind: SocketType,
+    protocol: Option<Protocol>,
+) -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(
         family,
         kind,

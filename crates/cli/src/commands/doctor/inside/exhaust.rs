@@ -1,7 +1,6 @@
 //! Using more than is allowed.
 
 use std::fs::File;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -24,7 +23,6 @@ pub(in super::super) struct Exhaust {
 pub(in super::super) struct Exhausted {
     /// Whether the child could have all the memory it wanted.
     pub(in super::super) memory_given: bool,
-    pub(in super::super) memory_ended: String,
     pub(in super::super) threads: u32,
     pub(in super::super) files: u32,
     /// Hundredths of one processor that a busy loop got.
@@ -41,10 +39,6 @@ impl Exhaust {
             .status()?;
         Ok(Exhausted {
             memory_given: status.success(),
-            memory_ended: match status.signal() {
-                Some(signal) => format!("signal {signal}"),
-                None => status.to_string(),
-            },
             files: self.open_files(),
             threads: self.start_threads(),
             processor_percent,
@@ -86,7 +80,10 @@ pub(super) fn take_memory(bytes: u64) {
 fn be_busy(time: Duration) -> u64 {
     let processor_time = || {
         let time = clock_gettime(ClockId::ThreadCPUTime);
-        Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+        Duration::new(
+            time.tv_sec.unsigned_abs(),
+            time.tv_nsec.unsigned_abs() as u32,
+        )
     };
     let (begun, used) = (Instant::now(), processor_time());
     while begun.elapsed() < time {

@@ -128,7 +128,9 @@ impl Look {
     fn workspace(&self) -> std::io::Result<()> {
         let (given, text) = &self.given;
         if fs::read_to_string(given)? != *text {
-            return Err(std::io::Error::other("a file has another content than outside"));
+            return Err(std::io::Error::other(
+                "a file has another content than outside",
+            ));
         }
         fs::write(given, "changed inside")?;
         fs::write(&self.made, "made inside")
@@ -219,7 +221,10 @@ fn privileges() -> Vec<String> {
     let knob = fs::OpenOptions::new()
         .write(true)
         .open("/proc/sys/kernel/core_pattern");
-    attempt("opening /proc/sys/kernel/core_pattern to write", knob.is_ok());
+    attempt(
+        "opening /proc/sys/kernel/core_pattern to write",
+        knob.is_ok(),
+    );
     let init = fs::read_dir("/proc/1/fd").is_ok();
     attempt("reading the descriptors of pid 1", init);
     let route = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], 1)), LOCAL);

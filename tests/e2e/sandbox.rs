@@ -398,7 +398,9 @@ fn ls_rm_and_gc(mode: Mode) {
     let running = running.finish().success();
     host.wardian(&["gc"]).success();
     assert!(state(&kept.name).is_some(), "gc removed work that was kept");
-    host.wardian(&["rm", &kept.name]).success();
+    // Work that was kept goes only if that is said.
+    host.wardian(&["rm", &kept.name]).failed();
+    host.wardian(&["rm", "--force", &kept.name]).success();
     assert_eq!(state(&kept.name), None);
     assert!(!host.state(&kept.name).exists());
     host.wardian(&["rm", "no-such-sandbox"]).failed();

@@ -7,6 +7,7 @@ use serde_json::json;
 use wardian_tests::host::Host;
 use wardian_tests::mode::Mode;
 use wardian_tests::process::Input;
+use wardian_tests::run::supervisor_of;
 
 use crate::support::at_terminal;
 
@@ -344,20 +345,15 @@ fn terminal_is_restored_when_the_supervisor_dies(mode: Mode) {
     let host = Host::new(mode);
     let steps = json!([["expect", "ready"], ["wait", 3]]);
     let run = host.shell("echo ready; sleep 100");
-    let name = run.name().to_owned();
     let base = host.base().to_owned();
     let killer = std::thread::spawn(move || {
         for _ in 0..600 {
             std::thread::sleep(Duration::from_millis(20));
-            for pid in wardian_tests::residue::processes(&base) {
-                let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                let text = String::from_utf8_lossy(&command).replace('\0', " ");
-                if text.contains(" supervise") && text.contains(&name) {
-                    std::thread::sleep(Duration::from_millis(500));
-                    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
-                    let _ = rustix::process::kill_process(pid, Signal::KILL);
-                    return true;
-                }
+            if let Some(pid) = supervisor_of(&base) {
+                // Once the program runs and the terminal is raw.
+                std::thread::sleep(Duration::from_millis(700));
+                let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+                return rustix::process::kill_process(pid, Signal::KILL).is_ok();
             }
         }
         false

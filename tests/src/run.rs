@@ -162,21 +162,7 @@ impl<'a> Started<'a> {
 
     /// The process that owns the sandbox: `wardian supervise`.
     pub fn supervisor(&self) -> Option<u32> {
-        let binary = crate::host::wardian_binary();
-        crate::residue::processes(self.host.base())
-            .into_iter()
-            .find(|pid| {
-                let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                let same_pid_namespace = std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
-                    == std::fs::read_link("/proc/self/ns/pid").ok();
-                let is_wardian =
-                    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == binary);
-                same_pid_namespace
-                    && is_wardian
-                    && command
-                        .split(|&byte| byte == 0)
-                        .any(|word| word == b"supervise")
-            })
+        supervisor_of(self.host.base())
     }
 
     /// Waits until the sandbox has a supervisor.
@@ -199,6 +185,20 @@ impl<'a> Started<'a> {
             name: self.name,
         }
     }
+}
+
+/// A supervisor of the account that has `base`. Init, its child, has the same arguments in another namespace.
+pub fn supervisor_of(base: &std::path::Path) -> Option<u32> {
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    crate::residue::processes(base).into_iter().find(|pid| {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let exe = std::fs::read_link(format!("/proc/{pid}/exe"));
+        namespace(&pid.to_string()) == namespace("self")
+            && exe.is_ok_and(|exe| exe == crate::host::wardian_binary())
+            && command
+                .split(|&byte| byte == 0)
+                .any(|word| word == b"supervise")
+    })
 }
 
 /// A `wardian run` that has ended.

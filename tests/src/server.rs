@@ -222,9 +222,18 @@ async fn serve(stream: impl Stream + 'static, service: Service, peer: Peer, http
         Service::Raw(handler) => return handler(Box::new(stream)).await,
         Service::Http(handler) => handler,
     };
-    let service = hyper::service::service_fn(move |request| {
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        // hyper itself leaves the body out over HTTP/1.1 only.
+        let bodiless = http2 && request.method() == http::Method::HEAD;
         let answer = handler(request, peer.clone());
-        async move { Ok::<_, Infallible>(answer.await) }
+        async move {
+            let answer = answer.await;
+            Ok::<_, Infallible>(if bodiless {
+                answer.map(|_| full(""))
+            } else {
+                answer
+            })
+        }
     });
     let stream = TokioIo::new(stream);
     // A client that goes away is no business of the server's.

@@ -36,3 +36,14 @@ pub fn lower(limit: Limit, value: u64) -> SyscallResult<()> {
     setrlimit(resource, both)
         .map_err(|errno| SyscallError::new(format!("setrlimit({name}, {value})"), errno))
 }
+
+/// Raises the soft limit on open descriptors to the hard one, which any process may do.
+pub fn raise_open_files() -> SyscallResult<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let both = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, both)
+        .map_err(|errno| SyscallError::new(format!("setrlimit(RLIMIT_NOFILE, {maximum:?})"), errno))
+}

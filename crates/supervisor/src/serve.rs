@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use wardian_events::{Event, SelfProbe};
-use wardian_linux::process;
+use wardian_linux::{process, rlimit};
 use wardian_policy::{Limits, Policy};
 use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::builtin::{Guarded, Happening, Requested, Running, Sealed, Spawned, Streams};
@@ -121,6 +121,8 @@ impl Life<'_> {
         // earlier, for pid 1 takes the setting along, and then its id maps could not be written.
         process::forbid_dump().map_err(Failed::sandbox)?;
         placed.add(spawned.pid())?;
+        // The door holds up to six descriptors for a busy connection.
+        rlimit::raise_open_files().map_err(Failed::sandbox)?;
         let (message, _) = self.channel.receive()?;
         let ToSupervisor::Secrets(secrets) = message else {
             return Err(Failed::protocol("secrets must follow the start"));

@@ -117,15 +117,11 @@ impl Trial {
         lines.find_map(|line| line.strip_prefix("hint: "))
     }
 
-    /// What happened after the program had started: before that, the sandbox probes itself.
+    /// All that was recorded, the sandbox's probe of itself included.
     pub(super) fn events(&self) -> anyhow::Result<Vec<Event>> {
-        let mut events = Vec::new();
-        for entry in wardian_events::read(&self.directory.journal())? {
-            events.push(entry?.record.event);
-        }
-        let started = |event: &Event| matches!(event, Event::CommandStarted(_));
-        let from = events.iter().position(started).unwrap_or(0);
-        Ok(events.split_off(from))
+        wardian_events::read(&self.directory.journal())?
+            .map(|entry| Ok(entry?.record.event))
+            .collect()
     }
 
     pub(super) fn remove(self) -> anyhow::Result<()> {

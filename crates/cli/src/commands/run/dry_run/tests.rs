@@ -1,11 +1,12 @@
 use std::ffi::OsString;
 
+use wardian_linux::cgroup::Outcome as Enforcement;
 use wardian_linux::mount::Depth;
-use wardian_linux::userns::{IdMaps, MapWriter};
+use wardian_linux::userns::{IdMaps, IdRange, MapWriter};
 use wardian_policy::{LimitKind, Policy};
 use wardian_sandbox::SandboxName;
-use wardian_sandbox::plan::TreeRole;
-use wardian_sandbox::spec::{User, Workspace};
+use wardian_sandbox::plan::{Access, Content, TreeRole};
+use wardian_sandbox::spec::{Account, Nesting, TerminalSize, User, Workspace, WorkspaceMode};
 use wardian_supervisor::protocol::PolicySources;
 
 use super::*;

@@ -65,9 +65,9 @@ pub enum Content {
         access: Access,
         depth: Depth,
     },
-    /// An empty file system in memory. `size` in bytes; `None` is the kernel's default, half of the memory.
+    /// An empty file system in memory, bounded by a share of it.
     Memory {
-        size: Option<u64>,
+        percent: u8,
         mode: u32,
     },
     /// `/proc` of the sandbox's own pid namespace, with the host's knobs masked or read-only.

@@ -90,7 +90,7 @@ impl HostDevices {
             Restrictions::NO_SUID_EXEC,
         )?;
         attach(terminals, dev.as_fd(), "pts")?;
-        attach(memory(None, 0o1777)?, dev.as_fd(), "shm")?;
+        attach(memory(25, 0o1777)?, dev.as_fd(), "shm")?;
         match DetachedMount::new("mqueue", &[], Restrictions::NO_SUID_DEV_EXEC) {
             Ok(queues) => attach(queues, dev.as_fd(), "mqueue")?,
             // Kernels without POSIX message queues.

@@ -165,9 +165,9 @@ impl Builder<'_> {
                 access,
                 depth,
             } => self.bind(target, source, *access, *depth),
-            Content::Memory { size, mode } => {
+            Content::Memory { percent, mode } => {
                 let target = self.make_directories(target)?;
-                memory(*size, *mode)?.attach(target.as_fd()).map(drop)
+                memory(*percent, *mode)?.attach(target.as_fd()).map(drop)
             }
             Content::Proc => devices::mount_proc(self.make_directories(target)?.as_fd()),
             Content::Sys => self
@@ -267,13 +267,16 @@ impl Builder<'_> {
     }
 }
 
-/// An empty file system in memory.
-pub(super) fn memory(size: Option<u64>, mode: u32) -> Result<DetachedMount, SyscallError> {
-    let mode = format!("{mode:o}");
-    let size = size.map(|bytes| bytes.to_string());
-    let mut options = vec![("mode", mode.as_str())];
-    options.extend(size.as_deref().map(|size| ("size", size)));
-    DetachedMount::new("tmpfs", &options, Restrictions::NO_SUID_DEV)
+/// An empty file system in memory that takes at most `percent` of it.
+pub(super) fn memory(percent: u8, mode: u32) -> Result<DetachedMount, SyscallError> {
+    DetachedMount::new(
+        "tmpfs",
+        &[
+            ("mode", &format!("{mode:o}")),
+            ("size", &format!("{percent}%")),
+        ],
+        Restrictions::NO_SUID_DEV,
+    )
 }
 
 pub(super) fn make_directory(

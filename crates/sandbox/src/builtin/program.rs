@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 use wardian_linux::process;
 use wardian_linux::userns::{self, MapWriter, SupplementaryGroups};
-use wardian_linux::{SyscallError, signal};
+use wardian_linux::{SyscallError, procfs, signal};
 
 use super::confinement;
 use super::protocol::Stage;
@@ -85,6 +85,7 @@ fn steps(
         rustix::process::chdir(&spec.directory)
             .map_err(|errno| SyscallError::new(format!("chdir({:?})", spec.directory), errno)),
     )?;
+    at(Stage::Confinement, be_first_when_memory_runs_out())?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     at(Stage::Confinement, signal::reset())?;
     at(Stage::Confinement, process::close_on_exec_from(3))?;
@@ -98,6 +99,12 @@ fn steps(
         let errno = error.errno().unwrap_or_default();
         (Stage::Exec(errno), error.to_string())
     })
+}
+
+/// Where no cgroup bounds the sandbox's memory, the host's own programs must not be the ones that the
+/// kernel ends. See proc_pid_oom_score_adj(5).
+fn be_first_when_memory_runs_out() -> Result<(), SyscallError> {
+    procfs::write(procfs::myself()?, "oom_score_adj", b"500")
 }
 
 /// Sets real, effective and saved ids, and drops supplementary groups where the kernel allows it:

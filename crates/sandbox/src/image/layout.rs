@@ -204,8 +204,8 @@ pub fn plan(
     plan.add("/proc", Content::Proc);
     plan.add("/sys", Content::Sys);
     plan.add("/dev", Content::Devices);
-    for (path, mode) in [("/tmp", 0o1777), ("/run", 0o755)] {
-        plan.add(path, Content::Memory { size: None, mode });
+    for (path, percent, mode) in [("/tmp", 25, 0o1777), ("/run", 5, 0o755)] {
+        plan.add(path, Content::Memory { percent, mode });
     }
     plan.add("/run/lock", Content::Directory { mode: 0o1777 });
     for path in ["/home", "/media", "/mnt", "/srv"] {

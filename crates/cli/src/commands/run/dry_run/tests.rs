@@ -132,7 +132,7 @@ fn files(directory: &SandboxDirectory) -> FilesystemPlan {
     files.add(
         "/tmp",
         Content::Memory {
-            size: None,
+            percent: 25,
             mode: 0o1777,
         },
     );

@@ -20,6 +20,7 @@ mod progress;
 mod report;
 mod residue;
 mod stage;
+mod terminal;
 mod trial;
 
 use std::path::PathBuf;
@@ -104,7 +105,7 @@ fn examine() -> anyhow::Result<Report> {
             progress.at("root inside");
             checks.extend(confinement::superuser(&stage, &advice)?);
             progress.at("a terminal");
-            checks.push(host::terminal(&stage)?);
+            checks.push(terminal::check(&stage)?);
             progress.at("limits");
             checks.extend(limits::checks(&stage)?);
             progress.at("what stays after a kill");

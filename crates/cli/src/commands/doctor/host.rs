@@ -1,19 +1,14 @@
 //! What this machine offers, read from `/proc` and asked of the kernel.
 
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use anyhow::Context;
-use rustix::pty::OpenptFlags;
-use wardian_linux::landlock;
+use wardian_linux::process::{self, Forked};
+use wardian_linux::{SyscallResult, landlock};
 use wardian_sandbox::ids::Privilege;
 
 use super::advice::Advice;
 use super::check::{Check, Finding, Promise};
-use super::stage::Stage;
-use super::trial::{Passing, start, wait};
 
 /// For ordinary users: overlays in user namespaces and mount_setattr(2).
 const OLDEST_ROOTLESS: (u32, u32) = (5, 12);
@@ -28,13 +23,67 @@ pub(super) fn checks(advice: &Advice) -> Vec<Check> {
     };
     let release = rustix::system::uname();
     let release = release.release().to_string_lossy().into_owned();
-    let mut checks = vec![host.kernel(&release), host.user_namespaces()];
-    checks.push(host.overlay());
-    checks.push(host.netfilter());
-    checks.push(host.seccomp());
-    checks.push(host.landlock(landlock::abi()));
-    checks.push(host.ipv6());
-    checks
+    vec![
+        host.kernel(&release),
+        host.namespaces(make_namespaces().map_err(|error| error.to_string())),
+        host.overlay(),
+        host.netfilter(),
+        host.seccomp(),
+        host.landlock(landlock::abi()),
+        host.ipv6(),
+    ]
+}
+
+/// What the first process of every sandbox is born into, for a moment.
+fn make_namespaces() -> SyscallResult<()> {
+    match process::clone_into(process::ALL_NAMESPACES)? {
+        Forked::Child => process::exit_now(0),
+        Forked::Parent(child) => child.wait().map(drop),
+    }
+}
+
+const NAMESPACES: &str = "namespaces";
+
+/// What else could forbid something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Surroundings {
+    /// One of ours.
+    Sandbox,
+    /// Docker, Podman, or one that looks like them.
+    Container,
+    Machine,
+}
+
+impl Surroundings {
+    fn of_this_process() -> Self {
+        if std::env::var_os("WARDIAN_SANDBOX").is_some() {
+            Self::Sandbox
+        } else if [
+            "/.dockerenv",
+            "/run/.containerenv",
+            "/run/systemd/container",
+        ]
+        .iter()
+        .any(|path| Path::new(path).exists())
+        {
+            Self::Container
+        } else {
+            Self::Machine
+        }
+    }
+
+    fn fix(self) -> String {
+        match self {
+            Self::Sandbox => "this is a sandbox itself: run `wardian doctor` outside",
+            Self::Container => {
+                "start the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined, or run wardian outside"
+            }
+            Self::Machine => {
+                "find out what forbids namespaces to this user: a seccomp filter or security module of the session, or a limit in /proc/sys/user"
+            }
+        }
+        .to_owned()
+    }
 }
 
 struct Host<'a> {
@@ -90,54 +139,59 @@ impl Host<'_> {
         }
     }
 
-    fn user_namespaces(&self) -> Check {
-        let name = "user namespaces";
-        let root = self.privilege == Privilege::Root;
-        if !self.proc.join("self/ns/user").exists() {
-            return fails(
-                name,
-                "this kernel was built without them",
-                "use a kernel with CONFIG_USER_NS=y, as distributions ship it".to_owned(),
-            );
+    /// `made` is what came of trying. Settings that forbid them say best what to do about it.
+    fn namespaces(&self, made: Result<(), String>) -> Check {
+        if let Some(check) = self.forbidden_namespaces() {
+            return check;
         }
-        if self.number("sys/user/max_user_namespaces") == Some(0) {
-            let key = "user.max_user_namespaces";
-            return fails(name, format!("{key} is 0"), self.advice.sysctl(key, 15_000));
-        }
-        if !root && self.number("sys/kernel/unprivileged_userns_clone") == Some(0) {
-            let key = "kernel.unprivileged_userns_clone";
-            return fails(name, format!("{key} is 0"), self.advice.sysctl(key, 1));
-        }
-        if !root && self.number("sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
-            return self.restricted_by_apparmor(name);
-        }
-        match root {
-            true => holds(name, "allowed"),
-            false => holds(name, "allowed for this user"),
+        match made {
+            Ok(()) => holds(NAMESPACES, "can be made"),
+            Err(why) => fails(NAMESPACES, why, Surroundings::of_this_process().fix()),
         }
     }
 
+    fn forbidden_namespaces(&self) -> Option<Check> {
+        let name = NAMESPACES;
+        let root = self.privilege == Privilege::Root;
+        if !self.proc.join("self/ns/user").exists() {
+            return Some(fails(
+                name,
+                "this kernel was built without user namespaces",
+                "use a kernel with CONFIG_USER_NS=y, as distributions ship it".to_owned(),
+            ));
+        }
+        let is_off = |key: &'static str, value| {
+            let fix = self.advice.sysctl(key, value);
+            let file = format!("sys/{}", key.replace('.', "/"));
+            (self.number(&file) == Some(0)).then(|| fails(name, format!("{key} is 0"), fix))
+        };
+        is_off("user.max_user_namespaces", 15_000)
+            .or_else(|| is_off("kernel.unprivileged_userns_clone", 1).filter(|_| !root))
+            .or_else(|| self.restricted_by_apparmor().filter(|_| !root))
+    }
+
     /// Ubuntu 23.10 and later: only programs with a profile that says so may use them.
-    fn restricted_by_apparmor(&self, name: &'static str) -> Check {
+    fn restricted_by_apparmor(&self) -> Option<Check> {
+        if self.number("sys/kernel/apparmor_restrict_unprivileged_userns") != Some(1) {
+            return None;
+        }
         let label = self.read("self/attr/apparmor/current");
         let label = label.or_else(|| self.read("self/attr/current"));
         let label = label.unwrap_or_default();
+        // With a profile, trying tells.
         if !label.is_empty() && !label.starts_with("unconfined") {
-            return holds(
-                name,
-                format!("allowed for this user by the AppArmor profile {label}"),
-            );
+            return None;
         }
         let binary = fs::read_link("/proc/self/exe");
         let binary = binary.unwrap_or_else(|_| "/usr/local/bin/wardian".into());
-        fails(
-            name,
+        Some(fails(
+            NAMESPACES,
             "AppArmor keeps programs without a profile from using them",
             format!(
                 "printf 'abi <abi/4.0>,\\nprofile wardian {} flags=(unconfined) {{ userns, }}\\n' | sudo tee /etc/apparmor.d/wardian && sudo apparmor_parser -r /etc/apparmor.d/wardian",
                 binary.display()
             ),
-        )
+        ))
     }
 
     fn overlay(&self) -> Check {
@@ -229,157 +283,5 @@ pub(super) fn explain_failed_start(checks: &[Check], hint: Option<&str>) -> Opti
         .or_else(|| lacks(Finding::Limited))
 }
 
-/// A sandbox that is started at a terminal gets one of its own.
-pub(super) fn terminal(stage: &Stage) -> anyhow::Result<Check> {
-    let name = "pseudo-terminals";
-    let (_ours, theirs) = match pseudo_terminal() {
-        Ok(pair) => pair,
-        Err(why) => {
-            return Ok(fails(
-                name,
-                format!("{why:#}"),
-                "sudo mount -t devpts -o newinstance,ptmxmode=0666,gid=5,mode=620 devpts /dev/pts"
-                    .to_owned(),
-            ));
-        }
-    };
-    let directory = Passing::new(stage);
-    let shell = ["sh", "-c", "test -t 0 && test -t 1 && test -t 2"].map(Into::into);
-    let mut command: Command = stage.command(directory.name(), &[], &shell);
-    command
-        .stdin(Stdio::from(theirs.try_clone()?))
-        .stdout(Stdio::from(theirs))
-        .stderr(Stdio::null());
-    let status = wait(&mut start(&mut command)?, stage)?;
-    drop(command);
-    directory.remove()?;
-    Ok(match status.success() {
-        true => holds(name, "programs inside have one of their own"),
-        false => fails(
-            name,
-            "a program started at a terminal has none inside",
-            "report this with the output of `wardian doctor --json`".to_owned(),
-        ),
-    })
-}
-
-/// Both sides of a new terminal.
-fn pseudo_terminal() -> anyhow::Result<(OwnedFd, OwnedFd)> {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let ours = rustix::pty::openpt(flags).context("open(\"/dev/ptmx\")")?;
-    rustix::pty::grantpt(&ours).context("grantpt")?;
-    rustix::pty::unlockpt(&ours).context("unlockpt")?;
-    let path = rustix::pty::ptsname(&ours, Vec::new()).context("ptsname")?;
-    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
-    let theirs = rustix::fs::open(&path, flags, rustix::fs::Mode::empty())
-        .with_context(|| format!("open({path:?})"))?;
-    Ok((ours, theirs))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A `/proc` with these files.
-    fn proc(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        root
-    }
-
-    fn host(proc: &tempfile::TempDir, privilege: Privilege) -> Host<'_> {
-        Host {
-            proc: proc.path(),
-            advice: Advice::Debian,
-            privilege,
-        }
-    }
-
-    #[test]
-    fn forbidden_user_namespaces_are_told_with_a_fix() {
-        let namespace = ("self/ns/user", "");
-        for (file, fix) in [
-            (
-                "sys/user/max_user_namespaces",
-                "user.max_user_namespaces=15000",
-            ),
-            (
-                "sys/kernel/unprivileged_userns_clone",
-                "kernel.unprivileged_userns_clone=1",
-            ),
-        ] {
-            let proc = proc(&[namespace, (file, "0\n")]);
-            let check = host(&proc, Privilege::Rootless).user_namespaces();
-            assert_eq!(check.outcome, Finding::Fails, "{file}");
-            assert!(check.fix.unwrap().contains(fix), "{file}");
-        }
-        let restricted = ("sys/kernel/apparmor_restrict_unprivileged_userns", "1\n");
-        let free = ("self/attr/current", "unconfined\n");
-        let fake = proc(&[namespace, restricted, free]);
-        let check = host(&fake, Privilege::Rootless).user_namespaces();
-        assert_eq!(check.outcome, Finding::Fails);
-        assert!(check.fix.unwrap().contains("apparmor_parser"));
-        assert_eq!(
-            host(&fake, Privilege::Root).user_namespaces().outcome,
-            Finding::Holds
-        );
-        let profile = ("self/attr/current", "wardian (unconfined)\n");
-        let fake = proc(&[namespace, restricted, profile]);
-        let check = host(&fake, Privilege::Rootless).user_namespaces();
-        assert_eq!(check.outcome, Finding::Holds);
-    }
-
-    #[test]
-    fn old_kernels_are_told() {
-        let proc = proc(&[]);
-        let outcome = |privilege, release| host(&proc, privilege).kernel(release).outcome;
-        assert_eq!(
-            outcome(Privilege::Rootless, "6.1.0-28-amd64"),
-            Finding::Holds
-        );
-        assert_eq!(outcome(Privilege::Root, "5.15.0-1"), Finding::Fails);
-        assert_eq!(outcome(Privilege::Rootless, "5.15.0-1"), Finding::Holds);
-        assert_eq!(outcome(Privilege::Rootless, "4.19.0"), Finding::Fails);
-        assert_eq!(outcome(Privilege::Rootless, "Linux"), Finding::Limited);
-    }
-
-    #[test]
-    fn a_bare_kernel_lacks_everything() {
-        let proc = proc(&[]);
-        let host = host(&proc, Privilege::Rootless);
-        assert_eq!(host.seccomp().outcome, Finding::Fails);
-        assert_eq!(host.user_namespaces().outcome, Finding::Fails);
-        for check in [
-            host.overlay(),
-            host.netfilter(),
-            host.landlock(None),
-            host.landlock(Some(3)),
-            host.ipv6(),
-        ] {
-            assert_eq!(check.outcome, Finding::Limited, "{}", check.name);
-            assert!(check.fix.is_some(), "{}", check.name);
-        }
-    }
-
-    #[test]
-    fn a_failed_start_is_explained_by_what_is_missing() {
-        let missing = fails("a", "x", "fix a".to_owned());
-        let less = limited("b", "x", "fix b".to_owned());
-        let explain = explain_failed_start;
-        let hint = Some("hint");
-        assert_eq!(
-            explain(&[less.clone(), missing], hint),
-            Some("fix a".into())
-        );
-        assert_eq!(
-            explain(std::slice::from_ref(&less), hint),
-            Some("hint".into())
-        );
-        assert_eq!(explain(&[less], None), Some("fix b".into()));
-        assert_eq!(explain(&[], None), None);
-    }
-}
+mod tests;

@@ -128,7 +128,6 @@ macro_rules! check {
         }
     }};
 }
-#[allow(unused_imports)]
 pub(crate) use check;
 
 #[cfg(test)]

@@ -47,6 +47,13 @@ pub fn install(profile: &Profile) -> SyscallResult<()> {
     load(&filter::compile(denials))
 }
 
+/// For tests of what happens where the kernel lacks something.
+#[cfg(test)]
+pub(crate) fn install_only(denials: &[Denial]) {
+    rustix::thread::set_no_new_privs(true).unwrap();
+    load(&filter::compile(denials.iter())).unwrap();
+}
+
 fn load(program: &[libc::sock_filter]) -> SyscallResult<()> {
     let length = u16::try_from(program.len()).unwrap_or(u16::MAX);
     let program = libc::sock_fprog {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType};
 
+use crate::seccomp::{self, Condition, Denial, Test, When};
+
 use super::world::{Door, USERS, User, ask, line, sealed, sealed_after};
 
 #[test]
@@ -151,5 +153,35 @@ fn ipv6_turned_off_for_new_interfaces_is_turned_on_for_ours() {
     };
     sealed_after(User::Ordinary, turn_off, |_| {
         assert!(ask("[2001:db8::1]:443").starts_with("[2001:db8::1]:443 "));
+    });
+}
+
+#[test]
+fn a_kernel_without_ipv6_is_sealed_for_ipv4() {
+    let without_ipv6 = || {
+        const FAMILY: Test = Test::OneOf {
+            mask: u32::MAX,
+            values: &[libc::AF_INET6 as u32],
+        };
+        seccomp::install_only(&[Denial {
+            call: "socket",
+            number: u32::try_from(libc::SYS_socket).unwrap(),
+            conditions: &[Condition {
+                argument: 0,
+                test: FAMILY,
+            }],
+            errno: libc::EAFNOSUPPORT,
+            when: When::Always,
+            reason: "a kernel without IPv6",
+        }]);
+    };
+    sealed_after(User::Ordinary, without_ipv6, |door| {
+        assert_eq!(
+            door.shortfalls,
+            ["no IPv6 inside: socket(AF_INET6, SOCK_DGRAM): \
+                 address family not supported by protocol (EAFNOSUPPORT)"]
+        );
+        assert!(ask("1.2.3.4:443").starts_with("1.2.3.4:443 "));
+        assert!(ask("8.8.8.8:53").starts_with("dns 8.8.8.8:53 "));
     });
 }

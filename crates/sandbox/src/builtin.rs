@@ -1,10 +1,10 @@
 //! The built-in runtime: Linux namespaces, without any helper program.
 //!
 //! ```text
-//! Requested ──prepare──▶ Prepared ──spawn──▶ Spawned ──seal──▶ Sealed ──guard──▶ Guarded ──start──▶ Running
-//!  spec, policy           layers, plan        pid 1 exists      listeners         file system       the program
-//!                         on disk                               are outside       stands, probes    runs
-//!                                                                                 passed
+//! Requested ─prepare▶ Prepared ─spawn▶ Spawned ─seal▶ Sealed ─guard▶ Guarded ─load▶ Loaded ─start▶ Running
+//!  spec, policy        layers, plan     pid 1          listeners      file system    the process     the program
+//!                      on disk          exists         are outside    stands, probes waits           runs
+//!                                                                     passed
 //! ```
 //!
 //! Each phase consumes the last one, and dropping any of them takes down what it has made: pid 1
@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 
 pub use confinement::ProcessLimits;
 pub use launch::{
-    Guarded, Happening, Killer, LaunchError, Launched, Prepared, Requested, Running, Sealed,
-    Signaller, Spawned, Streams,
+    Guarded, Happening, Killer, LaunchError, Launched, Loaded, Prepared, Requested, Running,
+    Sealed, Signaller, Spawned, Streams,
 };
 pub use probe::Check;
 pub use protocol::{Ended, Stage};

@@ -10,7 +10,7 @@ use wardian_events::{
 };
 use wardian_policy::Policy;
 use wardian_sandbox::SandboxSpec;
-use wardian_sandbox::builtin::{Ended, Running};
+use wardian_sandbox::builtin::Ended;
 use wardian_sandbox::ids::Privilege;
 use wardian_sandbox::record::SandboxRecord;
 use wardian_sandbox::state::SandboxDirectory;
@@ -109,11 +109,11 @@ impl Recorder {
         Ok(())
     }
 
-    pub(crate) fn command_started(&self, running: &Running) -> Result<(), Failed> {
+    pub(crate) fn command_started(&self, pid: u32) -> Result<(), Failed> {
         self.append(&Event::CommandStarted(CommandStarted {
             command: PROGRAM,
             argv: self.record.command.clone(),
-            pid: running.pid(),
+            pid,
         }))
     }
 

@@ -180,8 +180,9 @@ impl Life<'_> {
         let descriptors: Vec<_> = terminal.iter().map(std::os::fd::AsFd::as_fd).collect();
         self.channel.send(&FromSupervisor::Ready, &descriptors)?;
         drop(terminal);
-        let running = guarded.start(streams)?;
-        self.recorder.command_started(&running)?;
+        let loaded = guarded.load(streams)?;
+        self.recorder.command_started(loaded.pid())?;
+        let running = loaded.start()?;
         self.channel.send(&FromSupervisor::Started, &[])?;
         Ok(running)
     }

@@ -136,7 +136,7 @@ impl Init {
 
     fn receive_standard(&self, terminal: Option<OwnedFd>) -> Result<Standard, Failure> {
         let (message, descriptors) = self.channel.receive().during(Stage::Confinement)?;
-        let ToInit::Start = message else {
+        let ToInit::Load = message else {
             return Err(unexpected(&message));
         };
         if let Some(slave) = terminal {
@@ -177,6 +177,9 @@ impl Init {
         }
         userns::write_maps(pid, &self.identity.program_maps(), MapWriter::Privileged)
             .during(Stage::Identity)?;
+        let number = pid.as_raw_nonzero().get().unsigned_abs();
+        self.say(&FromInit::Loaded { pid: number })?;
+        self.expect(|message| matches!(message, ToInit::Execute).then_some(()))?;
         child.send(&program::Mapped, &[]).during(Stage::Identity)?;
         match child.receive::<program::FromProgram>() {
             // The socket closes on a successful execve.
@@ -189,8 +192,7 @@ impl Init {
             }
             Err(error) => return Err(error).during(Stage::Confinement),
         }
-        let pid = pid.as_raw_nonzero().get().unsigned_abs();
-        self.say(&FromInit::Started { pid })
+        self.say(&FromInit::Started)
     }
 
     fn serve(&self, program: Pid, children: &SignalFd) -> Result<Infallible, Failure> {

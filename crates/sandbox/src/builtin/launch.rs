@@ -374,22 +374,50 @@ impl Guarded {
         self.terminal.take()
     }
 
-    /// Starts the program; an error of [`Stage::Exec`] means that it could not be executed.
-    pub fn start(self, streams: Streams) -> Result<Running, LaunchError> {
+    /// Makes the program's process, which waits.
+    pub fn load(self, streams: Streams) -> Result<Loaded, LaunchError> {
         let three = match streams {
             Streams::Terminal => None,
             Streams::Three(three) => Some(three),
         };
         let descriptors: Vec<_> = three.iter().flatten().map(AsFd::as_fd).collect();
-        self.launched.send(&ToInit::Start, &descriptors)?;
+        self.launched.send(&ToInit::Load, &descriptors)?;
         let (message, _) = self.launched.receive()?;
-        let FromInit::Started { pid } = message else {
+        let FromInit::Loaded { pid } = message else {
+            return self.launched.unexpected(&message);
+        };
+        Ok(Loaded {
+            spec: self.spec,
+            launched: self.launched,
+            pid,
+        })
+    }
+}
+
+/// The program's process exists and waits, so that its start can be written down first.
+#[derive(Debug)]
+pub struct Loaded {
+    spec: SandboxSpec,
+    launched: Launched,
+    pid: u32,
+}
+
+impl Loaded {
+    /// The program's id in the sandbox's own pid namespace.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Lets the program run; an error of [`Stage::Exec`] means that it could not be executed.
+    pub fn start(self) -> Result<Running, LaunchError> {
+        self.launched.send(&ToInit::Execute, &[])?;
+        let (message, _) = self.launched.receive()?;
+        let FromInit::Started = message else {
             return self.launched.unexpected(&message);
         };
         Ok(Running {
             spec: self.spec,
             launched: self.launched,
-            pid,
         })
     }
 }
@@ -399,7 +427,6 @@ impl Guarded {
 pub struct Running {
     spec: SandboxSpec,
     launched: Launched,
-    pid: u32,
 }
 
 /// What happens to a running program.
@@ -415,11 +442,6 @@ pub enum Happening {
 impl Running {
     pub fn spec(&self) -> &SandboxSpec {
         &self.spec
-    }
-
-    /// The program's id in the sandbox's own pid namespace.
-    pub fn pid(&self) -> u32 {
-        self.pid
     }
 
     /// Another handle by which signals can be sent while somebody waits.

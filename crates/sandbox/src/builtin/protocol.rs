@@ -13,8 +13,11 @@ pub(super) enum ToInit {
     Assemble,
     /// Prove from inside that the seal holds.
     Probe,
-    /// Start the program. Descriptors: stdin, stdout, stderr, unless it gets a terminal.
-    Start,
+    /// Make the program's process, but do not let it run yet. Descriptors: stdin, stdout, stderr, unless
+    /// it gets a terminal.
+    Load,
+    /// Let the loaded program run.
+    Execute,
     /// Send this signal to the program's process group.
     Signal(i32),
 }
@@ -32,10 +35,12 @@ pub(super) enum FromInit {
     /// The file system stands. Descriptor: the master side of the terminal, if there is one.
     Assembled,
     Probed(Vec<super::probe::Check>),
-    /// The program runs under this id of the sandbox's own pid namespace.
-    Started {
+    /// The program's process exists, under this id of the sandbox's own pid namespace.
+    Loaded {
         pid: u32,
     },
+    /// The program runs.
+    Started,
     /// The program was stopped by job control.
     Suspended,
     Ended(Ended),

@@ -63,3 +63,54 @@ pub fn keep_only(keep: CapabilitySet) -> SyscallResult<()> {
 pub fn forbid_new_privileges() -> SyscallResult<()> {
     rustix::thread::set_no_new_privs(true).map_err(failed!("prctl(PR_SET_NO_NEW_PRIVS, 1)"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::in_child;
+    use std::process::Command;
+
+    const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+
+    /// The sets of a program that this thread executes, as uid 0.
+    fn after_execve() -> Vec<u64> {
+        assert_eq!(rustix::process::geteuid().as_raw(), 0);
+        let output = Command::new("cat").arg("/proc/self/status").output();
+        let status = String::from_utf8(output.unwrap().stdout).unwrap();
+        let set = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap()
+        };
+        SETS.iter().map(|name| set(name)).collect()
+    }
+
+    #[test]
+    fn uid_0_without_capabilities_stays_without() {
+        in_child(|| {
+            // The control: uid 0 has some.
+            assert_ne!(after_execve(), [0; 5]);
+            rustix::process::chroot("/").unwrap();
+            keep_only(NONE).unwrap();
+            assert_eq!(after_execve(), [0; 5]);
+            rustix::process::chroot("/").unwrap_err();
+        });
+    }
+
+    #[test]
+    fn a_superuser_keeps_what_is_listed() {
+        in_child(|| {
+            keep_only(SUPERUSER).unwrap();
+            let listed = SUPERUSER.bits();
+            assert_eq!(after_execve(), [0, listed, listed, listed, 0]);
+        });
+    }
+
+    #[test]
+    fn new_privileges_are_forbidden_for_good() {
+        in_child(|| {
+            forbid_new_privileges().unwrap();
+            rustix::thread::set_no_new_privs(false).unwrap_err();
+            assert!(rustix::thread::no_new_privs().unwrap());
+        });
+    }
+}

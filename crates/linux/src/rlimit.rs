@@ -47,3 +47,31 @@ pub fn raise_open_files() -> SyscallResult<()> {
     setrlimit(Resource::Nofile, both)
         .map_err(|errno| SyscallError::new(format!("setrlimit(RLIMIT_NOFILE, {maximum:?})"), errno))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{become_ordinary, in_child};
+
+    #[test]
+    fn limits_only_go_down() {
+        in_child(|| {
+            become_ordinary();
+            lower(Limit::OpenFiles, 20).unwrap();
+            lower(Limit::OpenFiles, 1000).unwrap();
+            let open: Vec<_> = (0..30)
+                .map_while(|_| std::fs::File::open("/").ok())
+                .collect();
+            assert!(open.len() < 20, "{}", open.len());
+        });
+    }
+
+    #[test]
+    fn the_soft_limit_goes_up_to_the_hard_one() {
+        in_child(|| {
+            raise_open_files().unwrap();
+            let limit = getrlimit(Resource::Nofile);
+            assert_eq!(limit.current, limit.maximum);
+        });
+    }
+}

@@ -26,6 +26,13 @@ pub struct Program {
 pub enum ProgramError {
     #[error("no program named {0:?} is on PATH")]
     NotFound(OsString),
+    #[error("{0}: no such file")]
+    NoSuchFile(PathBuf),
+    #[error("{script}: its first line names the interpreter {interpreter:?}, which does not exist")]
+    NoInterpreter {
+        script: PathBuf,
+        interpreter: OsString,
+    },
     #[error("{0}: not an executable file")]
     NotExecutable(PathBuf),
     #[error("{0}: {1}")]
@@ -63,9 +70,14 @@ pub fn resolve(
             program.visible.push(installation(&target));
         }
         if let Some(interpreter) = interpreter(&target)? {
+            let missing = |interpreter: OsString| ProgramError::NoInterpreter {
+                script: target.clone(),
+                interpreter,
+            };
             todo.push(match interpreter {
-                Interpreter::Path(path) => path,
-                Interpreter::Searched(name) => find(&name, search)?,
+                Interpreter::Path(path) if path.exists() => path,
+                Interpreter::Path(path) => return Err(missing(path.into())),
+                Interpreter::Searched(name) => find(&name, search).map_err(|_| missing(name))?,
             });
         }
     }
@@ -79,7 +91,7 @@ fn find(name: &OsStr, search: &OsStr) -> Result<PathBuf, ProgramError> {
         return match executable(&path) {
             true => Ok(path),
             false if path.exists() => Err(ProgramError::NotExecutable(path)),
-            false => Err(ProgramError::NotFound(name.to_owned())),
+            false => Err(ProgramError::NoSuchFile(path)),
         };
     }
     std::env::split_paths(search)

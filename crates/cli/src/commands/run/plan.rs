@@ -48,8 +48,8 @@ impl Planned {
         let workspace = workspace(run)?;
         let image = HostImage::discover()?;
         let search = environment::search_path();
-        let found = resolve_program(program, &search, &image, &workspace.path)
-            .map_err(|error| not_found(error, program))?;
+        let found =
+            resolve_program(program, &search, &image, &workspace.path).map_err(not_found)?;
 
         let secrets = if run.dry_run {
             // A credential's command can ask a person, or do anything else.
@@ -152,16 +152,14 @@ fn workspace(run: &Run) -> Result<Workspace, Failure> {
     })
 }
 
-fn not_found(error: ProgramError, program: &OsStr) -> Failure {
-    let status = match &error {
-        ProgramError::NotFound(_) => 127,
-        _ => 126,
-    };
-    let failure = Failure::from(error).status(status);
-    if program.as_encoded_bytes().contains(&b'/') || status != 127 {
-        failure
-    } else {
-        failure.hint("install it, or give its path; it is looked up on PATH as outside")
+/// Exit statuses as a shell has them: 127 for a program that is not there, 126 for one that cannot run.
+fn not_found(error: ProgramError) -> Failure {
+    match error {
+        ProgramError::NotFound(_) => Failure::from(error)
+            .hint("install it, or give its path; it is looked up on PATH as outside")
+            .status(127),
+        ProgramError::NoSuchFile(_) => Failure::from(error).status(127),
+        error => Failure::from(error).status(126),
     }
 }
 

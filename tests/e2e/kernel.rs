@@ -117,7 +117,7 @@ fn case_10_nested_namespaces_where_granted(mode: Mode) {
         .pin("origin.test", origin.address())
         .table("[sandbox]\nnested = true");
     // A network of its own has no way out; the sandbox's network is the same sealed one.
-    let script = "unshare --user --map-root-user mount -t tmpfs none /mnt && echo mounted
+    let script = "unshare --user --map-root-user --mount mount -t tmpfs none /mnt && echo mounted
         unshare --user --map-root-user --net curl -sS -m 5 https://origin.test/ || echo no way out
         unshare --user --map-root-user curl -sS https://origin.test/";
     let outcome = host.shell(script).policy(&policy).finish().success();

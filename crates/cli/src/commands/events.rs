@@ -94,6 +94,14 @@ struct Printer {
     json: bool,
     denied: bool,
     exchanges: Exchanges,
+    probes: Probes,
+}
+
+/// What is refused before the self-probe is over was provoked by it, to prove that it is refused.
+enum Probes {
+    /// Held back until it is known whether there was a self-probe that succeeded.
+    Running(Vec<Entry>),
+    Over,
 }
 
 impl Printer {
@@ -104,6 +112,10 @@ impl Printer {
             json: verb.json,
             denied: verb.denied,
             exchanges: Exchanges::default(),
+            probes: match verb.denied {
+                true => Probes::Running(Vec::new()),
+                false => Probes::Over,
+            },
         }
     }
 
@@ -149,12 +161,36 @@ impl Printer {
     }
 
     fn finish(&mut self) -> Result<(), Stop> {
+        self.end_probes()?;
         let open = std::mem::take(&mut self.exchanges).finish();
         self.print(open)?;
         Ok(self.out.flush()?)
     }
 
     fn show(&mut self, entry: &Entry) -> io::Result<()> {
+        if let Probes::Running(held) = &mut self.probes {
+            match entry.record.event {
+                Event::SelfProbe(_) => self.probes = Probes::Over,
+                Event::CommandStarted(_) | Event::SandboxStopped(_) => self.end_probes()?,
+                _ => {
+                    held.push(entry.clone());
+                    return Ok(());
+                }
+            }
+        }
+        self.show_one(entry)
+    }
+
+    fn end_probes(&mut self) -> io::Result<()> {
+        if let Probes::Running(held) = std::mem::replace(&mut self.probes, Probes::Over) {
+            for entry in &held {
+                self.show_one(entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn show_one(&mut self, entry: &Entry) -> io::Result<()> {
         if self.json {
             if !self.denied || entry.record.event.denied().is_some() {
                 writeln!(self.out, "{}", entry.raw)?;

@@ -1,0 +1,98 @@
+//! The host's system directories for a sandbox whose superuser is an ordinary user of the host.
+//!
+//! ```text
+//! program ─▶ overlayfs ─▶ upper layer on disk        what was changed inside
+//!                    └──▶ FUSE ─▶ [`HostLayer`] ─▶ the host's /usr, /etc, ...
+//! ```
+//!
+//! In such a sandbox root of the host has no id. Its files would belong to nobody there, and overlayfs
+//! could not copy them up, as it must give the copy the owner of the original. Here they get an owner
+//! that exists: root becomes root, other ids stay the same where they are mapped, and are root's else.
+//!
+//! What holds for the program, whatever it does:
+//!
+//! - Nothing is reachable but what lies below the exported directories, on their own mounts. Symlinks
+//!   are handed out as text and never followed here.
+//! - What the serving process may not read does not exist, so that uid 0 inside can replace all it sees.
+//! - There is no set-user-ID or set-group-ID bit, no extended attribute and no way to write.
+//! - Nodes live until the kernel forgets them; open files are counted and limited.
+//!
+//! Changes on the host show up within [`TIME_TO_LIVE`]. A node stands for a path, not for an inode, so
+//! a file that the host's package manager replaces is seen as the same file with new content.
+
+mod adapter;
+mod error;
+mod files;
+mod listings;
+mod nodes;
+mod tree;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use wardian_linux::userns::IdMaps;
+
+use tree::Tree;
+
+/// For how long the kernel believes what it was told about a name or a file, found or not. Looking
+/// again costs 20 to 30 microseconds, and the host's system directories hardly ever change.
+pub const TIME_TO_LIVE: Duration = Duration::from_secs(60);
+
+/// The most bytes of a file that one request carries: what FUSE allows with pages of 4 KiB.
+pub const MAX_READ: u32 = 1 << 20;
+
+/// Two, so that a slow disk under one request does not hold up all others.
+const THREADS: usize = 2;
+
+/// A directory of the host and its name in the mount's root.
+#[derive(Debug)]
+pub struct Export {
+    name: OsString,
+    directory: OwnedFd,
+}
+
+impl Export {
+    /// `path` is the caller's own choice; symlinks in it are followed.
+    pub fn open(name: impl Into<OsString>, path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self {
+            name: name.into(),
+            directory: rustix::fs::open(path, flags, Mode::empty())?,
+        })
+    }
+}
+
+/// What is to be shown, and to whom it belongs.
+#[derive(Debug)]
+pub struct HostLayer {
+    pub exports: Vec<Export>,
+    /// The maps of the user namespace that mounted the device.
+    pub owners: IdMaps,
+    /// How many files may be open at a time. A file opened often counts once.
+    pub max_open: usize,
+}
+
+impl HostLayer {
+    /// Answers the kernel's questions on `device`, an open `/dev/fuse` that was mounted, from threads of
+    /// its own. They end when the mount does; `ended` hears how. Waits for the kernel's greeting only.
+    pub fn serve(
+        self,
+        device: OwnedFd,
+        ended: impl FnOnce(io::Result<()>) + Send + 'static,
+    ) -> io::Result<()> {
+        let mut config = fuser::Config::default();
+        config.n_threads = Some(THREADS);
+        // What the program may do is decided by overlayfs and `default_permissions`.
+        let everybody = fuser::SessionACL::All;
+        let adapter = adapter::Adapter::new(Tree::new(self));
+        let session = fuser::Session::from_fd(adapter, device, everybody, config)?;
+        std::thread::Builder::new()
+            .name("layers".to_owned())
+            .spawn(move || ended(session.run()))
+            .map(drop)
+    }
+}

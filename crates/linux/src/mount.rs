@@ -98,6 +98,26 @@ impl DetachedMount {
         )
     }
 
+    /// FUSE, to be answered on the other side of `device`: an open `/dev/fuse`, opened in this very user
+    /// namespace. Everybody inside it gets in, and the kernel judges modes and owners by itself.
+    /// Requests wait until somebody answers; all of them fail once `device` is closed everywhere.
+    /// See fuse(4) and mount.fuse(8).
+    pub fn fuse(device: BorrowedFd<'_>) -> SyscallResult<Self> {
+        Self::new(
+            "fuse",
+            &[
+                ("source", "wardian"),
+                ("fd", &device.as_raw_fd().to_string()),
+                ("rootmode", "40000"),
+                ("user_id", "0"),
+                ("group_id", "0"),
+                ("default_permissions", ""),
+                ("allow_other", ""),
+            ],
+            Restrictions::NO_SUID_DEV.read_only(),
+        )
+    }
+
     /// A copy of the mount that `path` lies on, with `path` as its root (a bind mount).
     pub fn bind(path: &Path, depth: Depth) -> SyscallResult<Self> {
         Self::bind_at(CWD, path, depth)

@@ -7,6 +7,10 @@
 //!                                                                     passed
 //! ```
 //!
+//! Where a user's superuser needs system directories with shifted owners, pid 1 hands out a FUSE device
+//! between the last two but one: what [`Sealed::take_system_layers`] returns is to be served before
+//! [`Sealed::guard`], which waits for a file system that rests on it.
+//!
 //! Each phase consumes the last one, and dropping any of them takes down what it has made: pid 1
 //! dies, and the kernel takes its namespaces with it. Only a `Guarded` sandbox can start its program.
 
@@ -18,6 +22,7 @@ mod launch;
 mod probe;
 mod program;
 mod protocol;
+mod system_layers;
 mod terminal;
 
 use serde::{Deserialize, Serialize};
@@ -28,7 +33,8 @@ pub use launch::{
     Sealed, Signaller, Spawned, Streams,
 };
 pub use probe::Check;
-pub use protocol::{Ended, Stage};
+pub use protocol::{Ended, NoDevice, Stage};
+pub use system_layers::{DEVICE as FUSE_DEVICE, ServedLayers, SystemLayers};
 
 /// What a socket made inside the seal is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

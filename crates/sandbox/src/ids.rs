@@ -39,6 +39,25 @@ impl Privilege {
     }
 }
 
+/// Whose the host's system directories are inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SystemOwners {
+    /// What the kernel makes of their owners on the host.
+    Kept,
+    /// The superuser inside, so that they can be changed there: only a user's own ids are mapped, and
+    /// root of the host has none.
+    Shifted,
+}
+
+impl SystemOwners {
+    pub fn choose(privilege: Privilege, account: Account) -> Self {
+        match (privilege, account) {
+            (Privilege::Rootless, Account::Superuser) => SystemOwners::Shifted,
+            (Privilege::Root, _) | (_, Account::User) => SystemOwners::Kept,
+        }
+    }
+}
+
 /// The sandbox's id maps, how to write them, and the program's ids inside.
 #[derive(Debug, Clone)]
 pub struct Identity {

@@ -24,6 +24,9 @@ pub struct Tree {
 pub enum TreeRole {
     /// Holds layers of overlays, or directories to bind.
     Layers,
+    /// As `Layers`, but a system directory, whose files belong to users of the host that may be nobody
+    /// inside.
+    System,
     /// Is bound as it is.
     Whole,
 }
@@ -120,6 +123,14 @@ impl FilesystemPlan {
             target: target.into(),
             content,
         });
+    }
+
+    /// The system directories that are layered.
+    pub fn system_directories(&self) -> impl Iterator<Item = &Path> {
+        self.trees
+            .iter()
+            .filter(|tree| tree.role == TreeRole::System)
+            .map(|tree| tree.path.as_path())
     }
 
     /// Where `place` lies on the host.

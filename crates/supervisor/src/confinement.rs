@@ -18,14 +18,16 @@ const READ: [&str; 7] = [
     "/usr/share/pki",
 ];
 
-/// Restricts this thread, and all that it starts, to the sandbox's own directory and its cgroups. To be
-/// called before the first thread that touches the network. Returns why it could not, if so: then the
+/// Restricts this thread, and all that it starts, to the sandbox's own directory and its cgroups, and to
+/// reading `served`: what it shows the sandbox itself. To be called before the first thread that touches the network. Returns why it could not, if so: then the
 /// sandbox holds all the same, with one wall less behind the door.
 pub(crate) fn confine(
     directory: &SandboxDirectory,
     cgroups: &[PathBuf],
+    served: &[PathBuf],
 ) -> Result<Option<String>, Failed> {
-    let read: Vec<&Path> = READ.iter().map(Path::new).collect();
+    let mut read: Vec<&Path> = READ.iter().map(Path::new).collect();
+    read.extend(served.iter().map(PathBuf::as_path));
     let mut write = vec![directory.path()];
     // Removing a directory is a change of its parent.
     write.extend(cgroups.iter().filter_map(|path| path.parent()));

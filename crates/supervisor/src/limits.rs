@@ -14,7 +14,7 @@ use wardian_sandbox::state::SandboxDirectory;
 
 use crate::ending::Ending;
 use crate::failure::Failed;
-use crate::protocol::{How, Note};
+use crate::protocol::{How, Lack, Note};
 
 /// How often the layers are measured against the disk limit.
 const DISK_INTERVAL: Duration = Duration::from_secs(2);
@@ -218,6 +218,7 @@ impl Placed {
             .into_iter()
             .map(|missing| Note {
                 feature: missing.limit,
+                lack: Lack::NotLimited,
                 why: missing.why,
             })
             .collect()
@@ -255,6 +256,20 @@ impl Placed {
         );
         reached
     }
+}
+
+/// The limit that this process ended the sandbox for.
+pub(crate) fn reached(limits: &Limits, how: &How) -> Option<LimitReached> {
+    let (kind, value) = match how {
+        How::TimeLimit => (LimitKind::Time, limits.time()?.to_string()),
+        How::DiskLimit => (LimitKind::Disk, limits.disk()?.to_string()),
+        How::Program(_) | How::Lost(_) => return None,
+    };
+    Some(LimitReached {
+        limit: kind.name().to_owned(),
+        value,
+        action: "the sandbox was ended".to_owned(),
+    })
 }
 
 /// Ends the sandbox when its time is up or its layers have grown too large. Runs in a thread of its

@@ -10,6 +10,7 @@
 //!
 //! A client that goes away takes an ephemeral sandbox with it.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -94,8 +95,8 @@ pub struct Secret {
     pub value: String,
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Secret")
             .field("name", &self.name)
             .finish_non_exhaustive()
@@ -121,11 +122,28 @@ pub enum FromSupervisor {
     Failed(Failure),
 }
 
-/// A limit that this host does not enforce, and why.
+/// What this host does not offer, and why. `Display` is a sentence for the person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     pub feature: String,
+    pub lack: Lack,
     pub why: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lack {
+    NotLimited,
+    NotChangeable,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lack = match self.lack {
+            Lack::NotLimited => "is not limited here",
+            Lack::NotChangeable => "cannot be changed here",
+        };
+        write!(f, "{} {lack}: {}", self.feature, self.why)
+    }
 }
 
 /// How a sandbox ended.

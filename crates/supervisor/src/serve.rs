@@ -7,7 +7,9 @@ use wardian_events::{Event, SelfProbe};
 use wardian_linux::{process, rlimit};
 use wardian_policy::{Limits, Policy};
 use wardian_sandbox::SandboxSpec;
-use wardian_sandbox::builtin::{Guarded, Happening, Requested, Running, Sealed, Spawned, Streams};
+use wardian_sandbox::builtin::{
+    Guarded, Happening, Requested, Running, Sealed, Spawned, Streams, SystemLayers,
+};
 use wardian_sandbox::channel::Channel;
 use wardian_sandbox::ids::Privilege;
 use wardian_sandbox::state::{Lock, SandboxDirectory};
@@ -17,8 +19,9 @@ use crate::confinement;
 use crate::door::{ClosedDoor, OpenDoor};
 use crate::ending::Ending;
 use crate::failure::Failed;
+use crate::layers;
 use crate::limits;
-use crate::protocol::{FromSupervisor, How, Note, Secret, Start, ToSupervisor};
+use crate::protocol::{FromSupervisor, How, Lack, Note, Secret, Start, ToSupervisor};
 use crate::record::Recorder;
 
 /// Serves the sandbox that the client at the other end of `socket` asks for, and returns when it is
@@ -134,7 +137,11 @@ impl Life<'_> {
         crate::client::listen(self.channel, &running, terminal, &ending)?;
         let how = self.accompany(running, &limits, &ending)?;
         door.close();
-        for reached in placed.reached() {
+        for reached in placed
+            .reached()
+            .into_iter()
+            .chain(limits::reached(&limits, &how))
+        {
             self.recorder.append(&Event::LimitReached(reached))?;
         }
         Ok(how)
@@ -154,8 +161,18 @@ impl Life<'_> {
         for why in sealed.shortfalls() {
             self.note("the network", why)?;
         }
-        if let Some(why) = confinement::confine(self.recorder.directory(), cgroups)? {
+        let layers = sealed.take_system_layers()?;
+        let served = match &layers {
+            SystemLayers::Served(layers) => layers.directories.as_slice(),
+            SystemLayers::Direct | SystemLayers::Unavailable(_) => &[],
+        };
+        if let Some(why) = confinement::confine(self.recorder.directory(), cgroups, served)? {
             self.note("the supervisor", &why)?;
+        }
+        match layers {
+            SystemLayers::Direct => {}
+            SystemLayers::Served(layers) => layers::serve(layers, ending)?,
+            SystemLayers::Unavailable(why) => self.say(layers::unavailable(&why))?,
         }
         let door = door.open(sealed.take_listeners(), ending)?;
         let guarded = sealed.guard()?;
@@ -168,10 +185,14 @@ impl Life<'_> {
     }
 
     fn note(&self, feature: &str, why: &str) -> Result<(), Failed> {
-        let note = Note {
+        self.say(Note {
             feature: feature.to_owned(),
+            lack: Lack::NotLimited,
             why: why.to_owned(),
-        };
+        })
+    }
+
+    fn say(&self, note: Note) -> Result<(), Failed> {
         Ok(self.channel.send(&FromSupervisor::Noted(note), &[])?)
     }
 

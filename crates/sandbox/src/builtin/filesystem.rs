@@ -12,6 +12,7 @@ use wardian_linux::SyscallError;
 use wardian_linux::mount::{self, Depth, DetachedMount, Restrictions};
 
 use super::devices;
+use super::system_layers::ServedLayers;
 use crate::plan::{Access, Content, FilesystemPlan, Place, Tree, TreeRole};
 
 #[derive(Debug, Error)]
@@ -36,13 +37,20 @@ enum OpenTree {
 }
 
 /// Builds the new root and makes it `/`. `mapped` holds the id-mapped trees, or nothing if the host's
-/// ids are used as they are.
-pub(super) fn assemble(plan: &FilesystemPlan, mapped: Vec<OwnedFd>) -> Result<(), AssembleError> {
+/// ids are used as they are. `system` holds the system directories by name, if they are served.
+pub(super) fn assemble(
+    plan: &FilesystemPlan,
+    mapped: Vec<OwnedFd>,
+    system: Option<DetachedMount>,
+) -> Result<(), AssembleError> {
     mount::make_private()?;
     // Before anything is mounted over: sources may lie below /tmp.
     let devices = devices::HostDevices::open()?;
-    let sources = open_sources(plan, mapped)?;
+    let mut sources = open_sources(plan, mapped)?;
     let staging = stage()?;
+    if let Some(system) = system {
+        replace_system(plan, &mut sources, system, staging.as_fd())?;
+    }
     let mut trees = Vec::with_capacity(sources.len());
     for (index, (tree, source)) in plan.trees().iter().zip(sources).enumerate() {
         trees.push(Some(settle(tree, source, index, staging.as_fd())?));
@@ -86,9 +94,30 @@ fn open_sources(
 
 fn open_unmapped(tree: &Tree) -> Result<OpenTree, AssembleError> {
     Ok(match tree.role {
-        TreeRole::Layers => OpenTree::Directory(open_directory(CWD, &tree.path)?),
+        TreeRole::Layers | TreeRole::System => {
+            OpenTree::Directory(open_directory(CWD, &tree.path)?)
+        }
         TreeRole::Whole => OpenTree::Detached(DetachedMount::bind(&tree.path, tree.depth)?),
     })
+}
+
+/// Puts the directories that `system` serves in place of the host's own.
+fn replace_system(
+    plan: &FilesystemPlan,
+    sources: &mut [OpenTree],
+    system: DetachedMount,
+    staging: BorrowedFd<'_>,
+) -> Result<(), SyscallError> {
+    make_directory(staging, OsStr::new("system"), 0o700)?;
+    let target = open_directory(staging, Path::new("system"))?;
+    let system = system.attach(target.as_fd())?;
+    for (tree, source) in plan.trees().iter().zip(sources) {
+        if tree.role == TreeRole::System {
+            let name = Path::new(ServedLayers::name(&tree.path));
+            *source = OpenTree::Directory(open_directory(system.as_fd(), name)?);
+        }
+    }
+    Ok(())
 }
 
 /// An empty file system with `root`, itself a mount, and a directory for each tree. It covers `/tmp`
@@ -119,7 +148,7 @@ fn settle(
     staging: BorrowedFd<'_>,
 ) -> Result<OpenTree, SyscallError> {
     match (tree.role, source) {
-        (TreeRole::Layers, OpenTree::Detached(mount)) => {
+        (TreeRole::Layers | TreeRole::System, OpenTree::Detached(mount)) => {
             let name = format!("tree{index}");
             make_directory(staging, OsStr::new(&name), 0o700)?;
             let target = open_directory(staging, Path::new(&name))?;

@@ -11,16 +11,17 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, WaitOptions};
+use wardian_linux::mount::DetachedMount;
 use wardian_linux::process::{self, Exit, Forked};
 use wardian_linux::seal::{self, SealedSockets};
 use wardian_linux::signal::SignalFd;
 use wardian_linux::userns::{self, MapWriter};
 
 use super::program::{self, Standard};
-use super::protocol::{Ended, FromInit, Stage, ToInit};
-use super::{Listener, filesystem, probe, terminal};
+use super::protocol::{Ended, FromInit, Mounted, Stage, ToInit};
+use super::{Listener, filesystem, probe, system_layers, terminal};
 use crate::channel::{Channel, ProtocolError};
-use crate::ids::Identity;
+use crate::ids::{Identity, SystemOwners};
 use crate::plan::FilesystemPlan;
 use crate::spec::SandboxSpec;
 
@@ -30,6 +31,7 @@ pub(super) struct Init {
     pub(super) spec: SandboxSpec,
     pub(super) plan: FilesystemPlan,
     pub(super) identity: Identity,
+    pub(super) system_owners: SystemOwners,
     pub(super) limits: program::Limits,
 }
 
@@ -70,7 +72,8 @@ impl Init {
         self.seal()?;
         let trees = self.receive_trees()?;
         self.become_inside().during(Stage::Identity)?;
-        filesystem::assemble(&self.plan, trees).during(Stage::Filesystem)?;
+        let system = self.mount_system_layers()?;
+        filesystem::assemble(&self.plan, trees, system).during(Stage::Filesystem)?;
         rustix::system::sethostname(self.spec.name.as_str().as_bytes())
             .during(Stage::Filesystem)?;
         let terminal = self.open_terminal()?;
@@ -120,6 +123,28 @@ impl Init {
         // Cleared by a change of ids, so it comes after. Had the supervisor died before this, the
         // next read from the channel ends instead.
         process::die_with_parent()
+    }
+
+    /// The supervisor serves the mount as soon as it has the device: what is looked up earlier waits.
+    fn mount_system_layers(&self) -> Result<Option<DetachedMount>, Failure> {
+        if self.system_owners == SystemOwners::Kept {
+            return Ok(None);
+        }
+        match system_layers::mount() {
+            Ok((mount, device)) => {
+                let message = FromInit::SystemLayers(Mounted::Served);
+                self.channel
+                    .send(&message, &[device.as_fd()])
+                    .during(Stage::Filesystem)?;
+                // Held outside only, the mount's requests fail at once should the supervisor die.
+                drop(device);
+                Ok(Some(mount))
+            }
+            Err(why) => {
+                self.say(&FromInit::SystemLayers(Mounted::Unavailable(why)))?;
+                Ok(None)
+            }
+        }
     }
 
     fn open_terminal(&self) -> Result<Option<OwnedFd>, Failure> {

@@ -8,17 +8,18 @@ use thiserror::Error;
 use wardian_linux::SyscallError;
 use wardian_linux::mount::DetachedMount;
 use wardian_linux::process::{self, Child, Forked};
-use wardian_linux::userns;
+use wardian_linux::userns::{self, IdMaps};
 
 use super::init::Init;
 use super::probe::Check;
-use super::protocol::{Ended, FromInit, Stage, ToInit};
+use super::protocol::{Ended, FromInit, Mounted, Stage, ToInit};
+use super::system_layers::{ServedLayers, SystemLayers};
 use super::{Listener, ProcessLimits};
 use crate::channel::{Channel, ProtocolError};
-use crate::ids::{Identity, Privilege};
+use crate::ids::{Identity, Privilege, SystemOwners};
 use crate::image::{self, Cover, HostImage, IdentityFiles, ImageError, LayerDirectories};
 use crate::plan::FilesystemPlan;
-use crate::spec::SandboxSpec;
+use crate::spec::{Account, SandboxSpec};
 use crate::state::SandboxDirectory;
 
 #[derive(Debug, Error)]
@@ -57,6 +58,10 @@ pub struct Requested {
 }
 
 impl Requested {
+    fn system_owners(&self) -> SystemOwners {
+        SystemOwners::choose(self.privilege, self.spec.account)
+    }
+
     /// Makes the layers on disk and decides what is mounted where.
     pub fn prepare(self) -> Result<Prepared, LaunchError> {
         let image = HostImage::discover()?;
@@ -133,6 +138,7 @@ fn enter(channel: Channel, prepared: Prepared) -> ! {
     match arranged {
         Ok(channel) => Init {
             channel,
+            system_owners: prepared.requested.system_owners(),
             spec: prepared.requested.spec,
             plan: prepared.plan,
             identity: prepared.identity,
@@ -229,6 +235,9 @@ impl Spawned {
             return Err(ProtocolError::Unexpected("listeners without sockets".to_owned()).into());
         }
         Ok(Sealed {
+            system_owners: self.prepared.requested.system_owners(),
+            plan: self.prepared.plan,
+            owners: self.prepared.identity.maps,
             spec: self.prepared.requested.spec,
             launched: self.launched,
             listeners: listeners.into_iter().zip(descriptors).collect(),
@@ -241,9 +250,12 @@ impl Spawned {
             requested,
             image,
             layers,
+            identity,
             ..
         } = &self.prepared;
         let privilege = requested.privilege;
+        let has_one_id =
+            requested.spec.account == Account::Superuser && !identity.has_subordinate_ids;
         for name in image.directories() {
             let lower = Path::new("/").join(name);
             let upper = layers.upper(name);
@@ -256,7 +268,11 @@ impl Spawned {
                     IdentityFiles {
                         spec: &requested.spec,
                     }
-                    .place(&cover)
+                    .place(&cover)?;
+                    if has_one_id {
+                        IdentityFiles::keep_apt_root(&cover)?;
+                    }
+                    Ok(())
                 }),
                 ("var", _) => cover.hide_most_of_var(),
                 // As root, the kernel's own checks do not hide them: the ids are mapped.
@@ -306,6 +322,9 @@ impl Spawned {
 #[derive(Debug)]
 pub struct Sealed {
     spec: SandboxSpec,
+    plan: FilesystemPlan,
+    system_owners: SystemOwners,
+    owners: IdMaps,
     launched: Launched,
     listeners: Vec<(Listener, OwnedFd)>,
     shortfalls: Vec<String>,
@@ -320,6 +339,28 @@ impl Sealed {
     /// What this host does not offer; the seal holds without it.
     pub fn shortfalls(&self) -> &[String] {
         &self.shortfalls
+    }
+
+    /// How the system directories get in, once pid 1 knows: to be called once, and what it returns to be
+    /// served before [`guard`](Self::guard).
+    pub fn take_system_layers(&mut self) -> Result<SystemLayers, LaunchError> {
+        if self.system_owners == SystemOwners::Kept {
+            return Ok(SystemLayers::Direct);
+        }
+        let (message, mut descriptors) = self.launched.receive()?;
+        match (message, descriptors.pop()) {
+            (FromInit::SystemLayers(Mounted::Served), Some(device)) => {
+                Ok(SystemLayers::Served(ServedLayers {
+                    device,
+                    directories: self.plan.system_directories().map(Path::to_owned).collect(),
+                    owners: self.owners.clone(),
+                }))
+            }
+            (FromInit::SystemLayers(Mounted::Unavailable(why)), None) => {
+                Ok(SystemLayers::Unavailable(why))
+            }
+            (message, _) => self.launched.unexpected(&message),
+        }
     }
 
     /// Waits for the file system and has pid 1 prove the promises from inside.

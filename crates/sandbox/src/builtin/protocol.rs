@@ -32,6 +32,9 @@ pub(super) enum FromInit {
         /// What this host does not offer, for a person to read; the seal holds without it.
         shortfalls: Vec<String>,
     },
+    /// Only where the system directories' owners are shifted, before they are layered. Descriptor: the
+    /// mounted FUSE device, which has to be served from now on.
+    SystemLayers(Mounted),
     /// The file system stands. Descriptor: the master side of the terminal, if there is one.
     Assembled,
     Probed(Vec<super::probe::Check>),
@@ -48,6 +51,21 @@ pub(super) enum FromInit {
         stage: Stage,
         error: String,
     },
+}
+
+/// Whether the system directories come through FUSE.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Mounted {
+    Served,
+    /// They come as the kernel shows them.
+    Unavailable(NoDevice),
+}
+
+/// Why there is no FUSE: the call that failed, for a person to read, and its errno.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoDevice {
+    pub error: String,
+    pub errno: Option<i32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

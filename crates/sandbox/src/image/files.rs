@@ -35,6 +35,16 @@ impl IdentityFiles<'_> {
         self.add_missing_account(cover)
     }
 
+    /// For a superuser who has no other id inside: apt cannot become `_apt` to download.
+    pub fn keep_apt_root(cover: &Cover<'_>) -> io::Result<()> {
+        if !cover.lower.join("apt/apt.conf.d").is_dir() {
+            return Ok(());
+        }
+        let setting = "APT::Sandbox::User \"root\";\n";
+        let path = Path::new("apt/apt.conf.d/99wardian");
+        cover.replace_file(path, setting.as_bytes(), 0o644)
+    }
+
     /// Users of a directory service have no line in the host's file, and its daemon is not inside.
     fn add_missing_account(&self, cover: &Cover<'_>) -> io::Result<()> {
         let user = &self.spec.user;

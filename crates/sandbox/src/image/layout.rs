@@ -188,7 +188,7 @@ pub fn plan(
         let lower = plan.tree(
             Path::new("/").join(name),
             Depth::ThisMount,
-            TreeRole::Layers,
+            TreeRole::System,
         );
         plan.add(Path::new("/").join(name), overlay(own, name, lower));
     }

@@ -203,8 +203,7 @@ impl Session {
         match message {
             FromSupervisor::Noted(note) => {
                 if !self.quiet {
-                    let text = format!("{} is not limited here: {}", note.feature, note.why);
-                    output::say(Tone::Warning, "note", &text);
+                    output::say(Tone::Warning, "note", &note.to_string());
                 }
             }
             FromSupervisor::Ready => {

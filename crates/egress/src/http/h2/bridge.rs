@@ -104,7 +104,7 @@ pub(crate) async fn exchange(
 pub(crate) async fn websocket(
     origin: &mut Origin,
     request: &Bridged<'_>,
-    mut body: RecvStream,
+    body: &mut RecvStream,
     respond: &mut SendResponse<Bytes>,
     bounds: Bounds<'_>,
     tunnel: Pace<'_>,
@@ -160,7 +160,7 @@ pub(crate) async fn websocket(
     tunnel.deadline.set(tunnel.idle);
     let mut down = forward::send_head(respond, StatusCode::OK, headers, false)?;
     let upwards = async {
-        match send_body(&mut body, sink, BodyWriter::Plain, tunnel, bytes_up).await {
+        match send_body(body, sink, BodyWriter::Plain, tunnel, bytes_up).await {
             Ok(()) => sink.shutdown().await.map_err(|_| Broken::CutShort {
                 reason: "upstream_closed",
             }),

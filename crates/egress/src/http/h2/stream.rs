@@ -1,6 +1,7 @@
 //! One HTTP/2 request, from its fields to its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::ext::Protocol;
@@ -22,7 +23,7 @@ use crate::http::h1::relay::Broken;
 use crate::http::head::{self, HeadError, Persistence};
 use crate::http::inject;
 use crate::http::judge::{self, Asked, Permitted};
-use crate::http::limits::MAX_BODY;
+use crate::http::limits::{MAX_BODY, MAX_DISCARD};
 use crate::http::origin::{self, Identity};
 use crate::http::record::{self, Exchange, Spoken};
 use crate::http::refusal::{About, Class, Refusal};
@@ -46,13 +47,13 @@ pub(crate) async fn serve(
     let deadline = Deadline::unlimited();
     deadline.set(streams.timeouts.idle);
     let mut open = None;
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let is_grpc = fields::is_grpc(&parts.headers);
     let ended = match deadline
         .guard(run(
             &streams,
             parts,
-            body,
+            &mut body,
             &mut respond,
             &mut open,
             &deadline,
@@ -81,6 +82,7 @@ pub(crate) async fn serve(
                 respond.send_reset(Reason::INTERNAL_ERROR);
             } else {
                 answer(&mut respond, &refusal, is_grpc);
+                discard(&mut body, &deadline, streams.timeouts.linger).await;
             }
             finished.map(|()| StreamEnd::Finished)
         }
@@ -109,6 +111,24 @@ fn answer(respond: &mut SendResponse<Bytes>, refusal: &Refusal, is_grpc: bool) {
     {
         let _ = stream.send_data(body, true);
     }
+}
+
+/// Reads a refused request to its end, within bounds. Dropped before that, its stream would be reset behind the
+/// answer, and some clients report the reset instead of the answer.
+async fn discard(body: &mut RecvStream, deadline: &Deadline, linger: Duration) {
+    deadline.set(linger);
+    let rest = async {
+        let mut discarded = 0;
+        while let Some(Ok(data)) = body.data().await {
+            discarded += data.len() as u64;
+            if discarded > MAX_DISCARD || body.flow_control().release_capacity(data.len()).is_err()
+            {
+                return;
+            }
+        }
+    };
+    // A client that is slower than this gets the reset.
+    let _ = deadline.guard(rest).await;
 }
 
 enum Failed {
@@ -166,7 +186,7 @@ impl Failed {
 async fn run(
     streams: &Streams,
     mut parts: Parts,
-    mut body: RecvStream,
+    body: &mut RecvStream,
     respond: &mut SendResponse<Bytes>,
     open: &mut Option<Exchange>,
     deadline: &Deadline,
@@ -262,7 +282,7 @@ async fn run(
                 let headers = parts.headers.clone();
                 let request = request(connection.scheme, &method, host, &target, headers)
                     .map_err(|error| Failed::refused(unsendable(&error, about)))?;
-                forward::exchange(sender, request, &mut body, respond, pace, exchange).await
+                forward::exchange(sender, request, body, respond, pace, exchange).await
             }
             Route::H1 {
                 mut origin,
@@ -278,8 +298,7 @@ async fn run(
                 };
                 let may_be_stale = origin.reused && body.is_end_stream() && method.is_idempotent();
                 let done =
-                    bridge::exchange(&mut origin, &bridged, &mut body, respond, bounds, exchange)
-                        .await;
+                    bridge::exchange(&mut origin, &bridged, body, respond, bounds, exchange).await;
                 match done {
                     Ok(Persistence::KeepAlive) => {
                         streams.upstreams.give_back(*origin).await;

@@ -20,6 +20,9 @@ pub const ALL_NAMESPACES: u64 = (libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP) as u64;
 
+/// A user namespace alone.
+pub const USER_NAMESPACE: u64 = libc::CLONE_NEWUSER as u64;
+
 /// What [`clone_into`] and [`fork`] return, once on either side.
 #[derive(Debug)]
 pub enum Forked {

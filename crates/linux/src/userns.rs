@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 use rustix::fs::{Mode, OFlags};
@@ -120,6 +120,16 @@ pub fn unshare() -> SyscallResult<()> {
         "unshare(CLONE_NEWUSER)"
     )?;
     Ok(())
+}
+
+/// Puts the calling process, which must have one thread, into a user namespace that its user made or
+/// that lies below such a one. It holds all capabilities there until it executes a program.
+pub fn join(namespace: BorrowedFd<'_>) -> SyscallResult<()> {
+    rustix::thread::move_into_link_name_space(
+        namespace,
+        Some(rustix::thread::LinkNameSpaceType::User),
+    )
+    .map_err(|errno| SyscallError::new("setns(CLONE_NEWUSER)", errno))
 }
 
 /// Sets the real, effective and saved ids of a single-threaded process. Supplementary groups are

@@ -5,6 +5,7 @@ pub mod builtin;
 pub mod channel;
 pub mod ids;
 pub mod image;
+pub mod janitor;
 pub mod name;
 pub mod plan;
 pub mod record;

@@ -12,6 +12,7 @@ use wardian_policy::Policy;
 use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::builtin::Ended;
 use wardian_sandbox::ids::Privilege;
+use wardian_sandbox::janitor::Janitor;
 use wardian_sandbox::record::SandboxRecord;
 use wardian_sandbox::state::SandboxDirectory;
 
@@ -31,6 +32,7 @@ pub(crate) struct Recorder {
     journal: Journal,
     spec: SandboxSpec,
     begun: Instant,
+    janitor: Option<Janitor>,
 }
 
 impl Recorder {
@@ -57,7 +59,13 @@ impl Recorder {
             journal,
             spec: spec.clone(),
             begun: Instant::now(),
+            janitor: None,
         })
+    }
+
+    /// Who helps to remove what the sandbox leaves.
+    pub(crate) fn hired(&mut self, janitor: Option<Janitor>) {
+        self.janitor = janitor;
     }
 
     pub(crate) fn directory(&self) -> &SandboxDirectory {
@@ -131,8 +139,13 @@ impl Recorder {
             How::Program(ended) => Some(ended.shell_code()),
             _ => None,
         };
-        let record =
-            sweep::settle(&self.directory, self.record.clone(), status).map_err(Failed::sandbox)?;
+        let record = sweep::settle(
+            &self.directory,
+            self.record.clone(),
+            status,
+            self.janitor.as_ref(),
+        )
+        .map_err(Failed::sandbox)?;
         let kept = record.ended.map(|ended| ended.kept).unwrap_or_default();
         self.stopped(&how, &kept)?;
         Ok(End {
@@ -153,7 +166,8 @@ impl Recorder {
             denied: 0,
             kept: Vec::new(),
         }));
-        if let Err(error) = sweep::settle(&self.directory, self.record, None) {
+        if let Err(error) = sweep::settle(&self.directory, self.record, None, self.janitor.as_ref())
+        {
             eprintln!("after {}: {error}", failed.error);
         }
     }

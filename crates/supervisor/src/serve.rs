@@ -120,6 +120,7 @@ impl Life<'_> {
         };
         // Forks: until here this process has one thread and no secret.
         let spawned = requested.prepare()?.spawn()?;
+        self.recorder.hired(spawned.hire_janitor()?);
         // Secrets arrive next: from here on no process of the same user reads this one's memory. Not
         // earlier, for pid 1 takes the setting along, and then its id maps could not be written.
         process::forbid_dump().map_err(Failed::sandbox)?;

@@ -12,8 +12,8 @@ use thiserror::Error;
 use wardian_events::{Event, Journal, Kept, SandboxStopped, StopCause, SystemClock};
 use wardian_linux::SyscallError;
 use wardian_linux::cgroup;
+use wardian_sandbox::janitor::{Janitor, remove_whole};
 use wardian_sandbox::record::{Ended, SandboxRecord};
-use wardian_sandbox::remove::remove_tree;
 use wardian_sandbox::spec::WorkspaceMode;
 use wardian_sandbox::state::{Lock, SandboxDirectory, StateError, StateRoot};
 
@@ -50,7 +50,7 @@ pub fn sweep(root: &StateRoot) -> Result<Vec<Swept>, SweepError> {
         match record {
             Some(record) => {
                 let created = record.created;
-                let record = settle(&directory, record, None)?;
+                let record = settle(&directory, record, None, None)?;
                 let kept = record.ended.map(|ended| ended.kept).unwrap_or_default();
                 close_journal(&directory, created, &kept);
                 swept.push(Swept { name, kept });
@@ -92,6 +92,7 @@ pub fn settle(
     directory: &SandboxDirectory,
     mut record: SandboxRecord,
     status: Option<i32>,
+    janitor: Option<&Janitor>,
 ) -> Result<SandboxRecord, SweepError> {
     for path in &record.cgroups {
         cgroup::remove_stale(path)?;
@@ -101,7 +102,7 @@ pub fn settle(
     if record.workspace.mode == WorkspaceMode::Overlay && holds_something(&upper)? {
         kept.push(upper);
     }
-    remove_layers(directory, !kept.is_empty())?;
+    remove_layers(directory, !kept.is_empty(), janitor)?;
     record.ended = Some(Ended {
         at: unix_time(),
         status,
@@ -111,10 +112,14 @@ pub fn settle(
     Ok(record)
 }
 
-fn remove_layers(directory: &SandboxDirectory, keep_workspace: bool) -> Result<(), SweepError> {
+fn remove_layers(
+    directory: &SandboxDirectory,
+    keep_workspace: bool,
+    janitor: Option<&Janitor>,
+) -> Result<(), SweepError> {
     let layers = directory.layers();
     if !keep_workspace {
-        return Ok(remove_tree(&layers)?);
+        return Ok(remove_whole(&layers, janitor)?);
     }
     let failed = |source| SweepError::Io {
         path: layers.clone(),
@@ -123,10 +128,10 @@ fn remove_layers(directory: &SandboxDirectory, keep_workspace: bool) -> Result<(
     for entry in fs::read_dir(&layers).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if entry.file_name() != "workspace" {
-            remove_tree(&entry.path())?;
+            remove_whole(&entry.path(), janitor)?;
         }
     }
-    Ok(remove_tree(&layers.join("workspace/work"))?)
+    Ok(remove_whole(&layers.join("workspace/work"), janitor)?)
 }
 
 /// Removes a dead sandbox with all it holds, its work and its journal included.
@@ -136,7 +141,7 @@ pub fn remove(directory: &SandboxDirectory, lock: Lock) -> Result<(), SweepError
             cgroup::remove_stale(path)?;
         }
     }
-    remove_tree(directory.path())?;
+    remove_whole(directory.path(), None)?;
     drop(lock);
     Ok(())
 }

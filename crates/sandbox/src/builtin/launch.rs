@@ -18,6 +18,7 @@ use super::{Listener, ProcessLimits};
 use crate::channel::{Channel, ProtocolError};
 use crate::ids::{Identity, Privilege, SystemOwners};
 use crate::image::{self, Cover, HostImage, IdentityFiles, ImageError, LayerDirectories};
+use crate::janitor::Janitor;
 use crate::plan::FilesystemPlan;
 use crate::spec::{Account, SandboxSpec};
 use crate::state::SandboxDirectory;
@@ -212,6 +213,21 @@ impl Spawned {
     /// Pid 1 in the host's numbering, to put it under limits.
     pub fn pid(&self) -> rustix::process::Pid {
         self.launched.init.0.pid()
+    }
+
+    /// Who will clean up after the sandbox, where that takes more than this user's own id. To be called
+    /// while this process has one thread and no secret, like [`Prepared::spawn`].
+    pub fn hire_janitor(&self) -> Result<Option<Janitor>, LaunchError> {
+        let Prepared {
+            requested,
+            identity,
+            ..
+        } = &self.prepared;
+        let gives_files_away =
+            requested.privilege == Privilege::Rootless && identity.has_subordinate_ids;
+        Ok(gives_files_away
+            .then(|| Janitor::for_sandbox(self.pid()))
+            .transpose()?)
     }
 
     /// Maps ids, fills the layers (`certificate` is the sandbox's CA in PEM) and waits for the seal.

@@ -8,6 +8,7 @@ use wardian_events::{
     Command, CommandExited, CommandStarted, Event, Exit, Journal, PolicyInForce, PrivilegeMode,
     SandboxStarted, SandboxStopped, StopCause, SystemClock, Tally,
 };
+use wardian_linux::landlock;
 use wardian_policy::Policy;
 use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::builtin::Ended;
@@ -104,7 +105,7 @@ impl Recorder {
                 Privilege::Rootless => PrivilegeMode::Rootless,
             },
             wardian: env!("CARGO_PKG_VERSION").to_owned(),
-            enforced: placed.enforced(),
+            enforced: always_enforced().chain(placed.enforced()).collect(),
         }))?;
         let rules = policy.describe().rules.len() as u64;
         self.append(&Event::PolicyInForce(PolicyInForce::new(
@@ -197,6 +198,20 @@ impl Recorder {
     fn milliseconds(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// What holds in every sandbox that starts, limits apart.
+fn always_enforced() -> impl Iterator<Item = String> {
+    let landlock = landlock::abi().map(|abi| format!("landlock (version {abi})"));
+    [
+        "namespaces (user, mount, pid, network, ipc, uts, cgroup)",
+        "network seal",
+        "no new privileges",
+        "seccomp filter",
+    ]
+    .into_iter()
+    .map(str::to_owned)
+    .chain(landlock)
 }
 
 fn shown(spec: &SandboxSpec) -> Vec<String> {

@@ -1,15 +1,18 @@
 //! Carrying bytes between the caller's streams and the program's. The program never holds a
 //! descriptor of the host: it gets pipes, or a terminal of the sandbox's own.
 
-use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread::JoinHandle;
 
 use anyhow::Context;
+use rustix::event::{PollFd, PollFlags};
 use rustix::pipe::PipeFlags;
 use rustix::termios::{OptionalActions, Termios, Winsize};
 use wardian_sandbox::spec::TerminalSize;
+
+/// What a pipe holds by default (pipe(7)).
+const BUFFER: usize = 64 << 10;
 
 /// How the program's streams are wired.
 #[derive(Debug)]
@@ -78,14 +81,48 @@ fn duplicate(fd: BorrowedFd<'_>) -> anyhow::Result<OwnedFd> {
     fd.try_clone_to_owned().context("cannot duplicate a stream")
 }
 
-/// Copies until the end of `from` in a thread of its own, then closes both. The standard library
-/// uses splice(2) where one side is a pipe.
+/// Copies until the end of `from` in a thread of its own, then closes both.
 fn carry(from: OwnedFd, to: OwnedFd) -> anyhow::Result<JoinHandle<io::Result<()>>> {
-    let (mut from, mut to) = (File::from(from), File::from(to));
     std::thread::Builder::new()
         .name("relay".to_owned())
-        .spawn(move || io::copy(&mut from, &mut to).map(drop))
+        .spawn(move || copy(&from, &to))
         .context("cannot start a thread")
+}
+
+/// Not `io::copy`, which splices: splice(2) settles where in a file it will write before it waits for
+/// bytes, so that of two streams going to one file (`> log 2>&1`) each would overwrite the other.
+fn copy(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let filled = match rustix::io::read(from, &mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(filled) => filled,
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(rustix::io::Errno::AGAIN) => {
+                wait_for(from, PollFlags::IN)?;
+                continue;
+            }
+            Err(errno) => return Err(errno.into()),
+        };
+        let mut rest = &buffer[..filled];
+        while !rest.is_empty() {
+            match rustix::io::write(to, rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => wait_for(to, PollFlags::OUT)?,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+/// The caller's streams may be shared with a program that made them nonblocking.
+fn wait_for(fd: &OwnedFd, flags: PollFlags) -> io::Result<()> {
+    let mut ready = [PollFd::new(fd, flags)];
+    match rustix::event::poll(&mut ready, None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// The caller's terminal in raw mode, joined to the sandbox's. Dropping it restores the mode.

@@ -67,7 +67,12 @@ pub(crate) async fn serve(
         )),
     };
     match ended {
-        Ok(()) => finish(&mut open, ResponseOutcome::Complete).map(|()| StreamEnd::Finished),
+        Ok(()) => {
+            let finished = finish(&mut open, ResponseOutcome::Complete);
+            // The origin may have answered without waiting for all of the body.
+            discard(&mut body, &deadline, streams.timeouts.linger).await;
+            finished.map(|()| StreamEnd::Finished)
+        }
         Err(Failed::Refused(refusal, outcome)) => {
             let heard = open
                 .as_ref()
@@ -113,7 +118,7 @@ fn answer(respond: &mut SendResponse<Bytes>, refusal: &Refusal, is_grpc: bool) {
     }
 }
 
-/// Reads a refused request to its end, within bounds. Dropped before that, its stream would be reset behind the
+/// Reads an answered request to its end, within bounds. Dropped before that, its stream would be reset behind the
 /// answer, and some clients report the reset instead of the answer.
 async fn discard(body: &mut RecvStream, deadline: &Deadline, linger: Duration) {
     deadline.set(linger);

@@ -71,10 +71,26 @@ pub(crate) fn run() -> Result<()> {
     }
     fs::create_dir_all(TOOLS).context(TOOLS)?;
     timed("test user", test_user)?;
+    open_fuse_to_users()?;
     for (name, package) in AGENTS {
         timed(name, || npm_prefix(name, package))?;
     }
     timed("Python packages", python_packages)
+}
+
+/// `wardian run --root` of an ordinary user needs it. The mode is the one that udev's own rules give it; machines
+/// without udev have the kernel's.
+fn open_fuse_to_users() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    const DEVICE: &str = "/dev/fuse";
+    let mode = fs::metadata(DEVICE)
+        .context("/dev/fuse: this kernel has no FUSE")?
+        .permissions()
+        .mode();
+    if mode & 0o666 != 0o666 {
+        fs::set_permissions(DEVICE, fs::Permissions::from_mode(0o666)).context(DEVICE)?;
+    }
+    Ok(())
 }
 
 fn timed(what: &str, part: impl FnOnce() -> Result<()>) -> Result<()> {

@@ -92,6 +92,10 @@ impl PathPattern {
             lax.extend(lax_pieces(&segment).map(|piece| Segment::parse(&piece)));
             strict.push(Segment::parse(&segment));
         }
+        // Escaping makes text longer, and the canonical text must itself be a pattern.
+        if canonical.len() > MAX_PATTERN {
+            return Err(PathPatternError::TooLong);
+        }
         Ok(Self {
             text: canonical,
             strict,

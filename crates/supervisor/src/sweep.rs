@@ -134,6 +134,16 @@ fn remove_layers(
     Ok(remove_whole(&layers.join("workspace/work"), janitor)?)
 }
 
+/// Removes what a confined supervisor had to leave: the directory that all sandboxes' cgroups share, if
+/// this one was the last. Not all users may, and nobody is hurt if it stays.
+pub fn remove_empty_cgroups(directory: &SandboxDirectory) {
+    if let Ok(Some(record)) = directory.read_record() {
+        for path in &record.cgroups {
+            let _ = cgroup::remove_stale(path);
+        }
+    }
+}
+
 /// Removes a dead sandbox with all it holds, its work and its journal included.
 pub fn remove(directory: &SandboxDirectory, lock: Lock) -> Result<(), SweepError> {
     if let Ok(Some(record)) = directory.read_record() {

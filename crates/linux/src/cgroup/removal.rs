@@ -27,7 +27,10 @@ pub(super) fn remove_stale(path: &Path) -> SyscallResult<()> {
         Mode::empty(),
     );
     let directory = match directory {
-        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Err(rustix::io::Errno::NOENT) => {
+            remove_parent(path);
+            return Ok(());
+        }
         directory => {
             directory.map_err(|errno| SyscallError::new(format!("open({path:?})"), errno))?
         }
@@ -74,11 +77,15 @@ pub(super) fn remove(path: &Path) -> SyscallResult<()> {
             }
         }
     }
+    remove_parent(path);
+    Ok(())
+}
+
+/// Other sandboxes may be using it, or this process may not remove it; then it stays.
+fn remove_parent(path: &Path) {
     if let Some(parent) = path.parent() {
-        // Other sandboxes may be using it.
         let _ = rustix::fs::rmdir(parent);
     }
-    Ok(())
 }
 
 pub(super) fn is_empty(path: &Path) -> SyscallResult<bool> {

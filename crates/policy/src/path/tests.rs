@@ -215,3 +215,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn canonical_text_is_bounded_too() {
+    // Each of these takes six bytes once it is escaped.
+    let long = format!("/{}", "é".repeat(1500));
+    assert_eq!(PathPattern::parse(&long), Err(PathPatternError::TooLong));
+    let short = format!("/{}", "é".repeat(600));
+    let shown = PathPattern::parse(&short).unwrap();
+    assert_eq!(PathPattern::parse(shown.as_str()), Ok(shown));
+}

@@ -14,7 +14,7 @@ use wardian_sandbox::state::{SandboxDirectory, StateRoot};
 use wardian_supervisor::protocol::{
     End, Failure as StartFailure, FailureKind, FromSupervisor, How, Start, ToSupervisor,
 };
-use wardian_supervisor::sweep::sweep;
+use wardian_supervisor::sweep::{remove_empty_cgroups, sweep};
 
 use super::plan::Planned;
 use super::relay::{Pipes, Terminal, Wiring};
@@ -242,6 +242,7 @@ impl Session {
             terminal.finish();
         }
         let waited = self.supervisor.wait();
+        remove_empty_cgroups(&self.directory);
         match outcome {
             Conversation::Ended(end) => {
                 if !self.quiet {

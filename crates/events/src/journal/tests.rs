@@ -272,19 +272,22 @@ fn a_failed_sync_closes_the_journal() {
     }
 }
 
+/// Set for a process that is to run the other half of the test that started it.
+const OTHER_HALF: &str = "WARDIAN_TEST_JOURNAL";
+
 /// A real file at a real limit. `RLIMIT_FSIZE` is per process, so that a process of its own runs the other half.
 #[test]
 fn a_file_size_limit_closes_the_journal() {
+    if let Some(path) = std::env::var_os(OTHER_HALF) {
+        return fill_a_limited_file(Path::new(&path));
+    }
     let directory = tempfile::tempdir().unwrap();
     // With SIGXFSZ ignored, which is inherited, the write past the limit comes out short instead of killing.
-    let script = r#"trap "" XFSZ; ulimit -f 4; exec "$0" --exact --ignored journal::tests::fill_a_limited_file"#;
+    let script = r#"trap "" XFSZ; ulimit -f 4; exec "$0" --exact journal::tests::a_file_size_limit_closes_the_journal"#;
     let status = Process::new("sh")
         .args(["-c", script])
         .arg(std::env::current_exe().unwrap())
-        .env(
-            "WARDIAN_TEST_JOURNAL",
-            directory.path().join("journal.jsonl"),
-        )
+        .env(OTHER_HALF, directory.path().join("journal.jsonl"))
         .status()
         .unwrap();
     assert!(status.success());
@@ -293,13 +296,8 @@ fn a_file_size_limit_closes_the_journal() {
     assert!(verified.anchor.records >= 2, "{verified:?}");
 }
 
-#[test]
-#[ignore = "the other half of a_file_size_limit_closes_the_journal"]
-fn fill_a_limited_file() {
-    let Some(path) = std::env::var_os("WARDIAN_TEST_JOURNAL") else {
-        return;
-    };
-    let journal = Journal::create(Path::new(&path), NAME, clock()).unwrap();
+fn fill_a_limited_file(path: &Path) {
+    let journal = Journal::create(path, NAME, clock()).unwrap();
     let failed = (0..1000).find_map(|_| journal.append(&request("/")).err());
     assert!(
         matches!(
@@ -468,17 +466,19 @@ fn a_stopped_journal_leaves_its_anchor_beside_it() {
 /// What `append` has returned for is in the file, whenever the process is killed.
 #[test]
 fn a_killed_writer_leaves_all_that_it_was_told_is_recorded() {
+    if let Some(path) = std::env::var_os(OTHER_HALF) {
+        return append_until_killed(Path::new(&path));
+    }
     for round in 0..5 {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal.jsonl");
         let mut writer = Process::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "--ignored",
                 "--nocapture",
-                "journal::tests::append_until_killed",
+                "journal::tests::a_killed_writer_leaves_all_that_it_was_told_is_recorded",
             ])
-            .env("WARDIAN_TEST_JOURNAL", &path)
+            .env(OTHER_HALF, &path)
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
@@ -499,13 +499,8 @@ fn a_killed_writer_leaves_all_that_it_was_told_is_recorded() {
     }
 }
 
-#[test]
-#[ignore = "the other half of a_killed_writer_leaves_all_that_it_was_told_is_recorded"]
-fn append_until_killed() {
-    let Some(path) = std::env::var_os("WARDIAN_TEST_JOURNAL") else {
-        return;
-    };
-    let journal = Journal::create(Path::new(&path), NAME, clock()).unwrap();
+fn append_until_killed(path: &Path) {
+    let journal = Journal::create(path, NAME, clock()).unwrap();
     for _ in 0..1_000_000 {
         let seq = journal.append(&request("/")).unwrap();
         println!("recorded {seq}");

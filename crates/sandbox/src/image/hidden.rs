@@ -81,8 +81,11 @@ impl Cover<'_> {
     /// place of those that programs expect.
     pub fn hide_most_of_var(&self) -> io::Result<()> {
         for directory in ["", "cache", "lib"] {
-            let Ok(entries) = fs::read_dir(self.lower.join(directory)) else {
-                continue;
+            let entries = match fs::read_dir(self.lower.join(directory)) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                // What cannot be listed cannot be hidden.
+                Err(error) => return Err(error),
             };
             for entry in entries {
                 let entry = entry?;

@@ -1,0 +1,37 @@
+//! What a session clone started from.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Kept in the sandbox's state directory, where nothing that runs inside can write. All that is done with
+/// a session later rests on this, never on what the session's own `.git` says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// Top of the user's work tree; the session has the same absolute path inside. Absolute, no symlinks.
+    pub worktree: PathBuf,
+    /// The user's `.git` directory, or that of the linked worktree. Absolute.
+    pub git_dir: PathBuf,
+    /// Where refs and objects are: differs from `git_dir` in linked worktrees. Absolute.
+    pub common_dir: PathBuf,
+    /// All object directories of the user's repository: its own, then its alternates. Absolute.
+    pub objects: Vec<PathBuf>,
+    /// `sha1` or `sha256`.
+    pub object_format: String,
+    pub head: Head,
+    /// Commit that the session began with, in hex; `None` on an unborn branch.
+    pub commit: Option<String>,
+    /// Tree of `commit`, in hex.
+    pub tree: Option<String>,
+    /// Branch that the session was put on, such as `wardian/claude-1`, without `refs/heads/`.
+    pub branch: String,
+}
+
+/// Where the user's `HEAD` pointed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Head {
+    /// Name without `refs/heads/`.
+    Branch(String),
+    Detached,
+}

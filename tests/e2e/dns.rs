@@ -18,6 +18,7 @@ wardian_tests::both_modes!(
     case_70_no_tunnel_in_dns,
     case_71_allowed_names_that_lead_to_private_addresses,
     case_71_rebinding,
+    made_up_names_leave_room_for_named_hosts,
     synthetic_addresses_for_allowed_names,
 );
 
@@ -267,4 +268,38 @@ for name in ('three.test', 'one.test.evil.test'):
         "{told:?}"
     );
     assert_eq!(told[4..], ["True", "True"]);
+}
+
+/// Asks for names below a wildcard until there is no room for more, and then for a host that the policy names.
+const FLOOD: &str = r#"import socket, struct, sys
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.connect(("198.51.100.53", 53))
+server.settimeout(5)
+def ask(name):
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    server.send(struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", 1, 1))
+    return server.recv(512)[3] & 15
+codes = [ask(f"n{n}.wild.test") for n in range(5000)]
+print("answered", codes.count(0), "failed", codes.count(2), "made up", ask("once-more.wild.test"), flush=True)
+"#;
+
+fn made_up_names_leave_room_for_named_hosts(mode: Mode) {
+    let host = Host::new(mode);
+    let origin = Origin::https();
+    let policy = Policy::new()
+        .allow("*.wild.test")
+        .pin("origin.test", origin.address());
+    let script = "/usr/bin/python3 -c \"$1\"; curl -sS -o /dev/null -w '%{http_code}\\n' https://origin.test/";
+    let outcome = host
+        .run(["sh", "-c", script, "sh", FLOOD])
+        .policy(&policy)
+        .finish()
+        .success();
+    // The first line is the control: the flood does fill what it can.
+    assert_eq!(
+        lines(&outcome),
+        ["answered 4096 failed 904 made up 2", "200"],
+        "{outcome:?}"
+    );
+    refused_for(&outcome.events(), &["too_many_names", "too_many_questions"]);
 }

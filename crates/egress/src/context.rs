@@ -99,7 +99,7 @@ pub struct DoorLimits {
     pub max_concurrent_streams: u32,
     /// Bytes of one connection or body in one direction; `None` has no bound.
     pub max_transfer_bytes: Option<u64>,
-    /// Names that hold a synthetic address.
+    /// Names below wildcards that hold a synthetic address; names that the policy spells out come on top.
     pub max_names: usize,
     /// Leaf certificates kept.
     pub max_leaves: usize,

@@ -4,14 +4,17 @@
 //! local prefix. A name keeps its address while a connection to it is open and for a grace after it was last answered;
 //! after that it may lose it, the least recently used first, and only when the table is full. A freed address is given
 //! to another name as late as possible, so that a program that kept it gets a refusal rather than another host.
+//!
+//! A program can make up names below a wildcard without end. They fill a share of the table that is theirs alone, so
+//! that a name which the policy spells out always gets its address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use wardian_policy::HostName;
 use wardian_policy::address::SYNTHETIC_V6_PREFIX;
+use wardian_policy::{HostName, Spelled};
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +28,8 @@ const HELD: Duration = Duration::from_secs(2 * TTL as u64);
 const FIRST_V4: u32 = u32::from_be_bytes([198, 18, 0, 0]);
 /// Addresses of 198.18.0.0/15, less those ending in .0 of the first network and the last broadcast.
 const POOL: u32 = (1 << 17) - 2;
+/// Most names of one share: half of the pool is always free, to be given out late.
+const MOST: usize = POOL as usize / 4;
 
 /// The addresses of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +60,7 @@ pub enum Meaning {
     Literal(IpAddr),
 }
 
-/// No name without open connections is old enough to give up its address.
+/// No name of the same share that has no open connection is old enough to give up its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many names are in use at once")]
 pub struct TableFull;
@@ -68,7 +73,10 @@ pub struct Names {
 
 #[derive(Debug)]
 struct Table {
+    /// Most names that only the program spelled.
     most: usize,
+    /// How many of those there are.
+    made_up: usize,
     next: u32,
     by_name: HashMap<HostName, u32>,
     by_index: HashMap<u32, Entry>,
@@ -77,16 +85,17 @@ struct Table {
 #[derive(Debug)]
 struct Entry {
     name: HostName,
+    spelled: Spelled,
     open: u32,
     used: Instant,
 }
 
 impl Names {
-    /// Holds at most `most` names, and never more than the address pool allows.
+    /// Holds at most `most` names that only the program spelled, beside those that the policy spells out.
     pub fn new(most: usize) -> Self {
-        let most = most.clamp(1, POOL as usize / 4);
         let table = Table {
-            most,
+            most: most.clamp(1, MOST),
+            made_up: 0,
             next: 1,
             by_name: HashMap::new(),
             by_index: HashMap::new(),
@@ -97,32 +106,24 @@ impl Names {
     }
 
     /// The addresses of `name`, which gets some if it has none.
-    pub fn assign(&self, name: &HostName) -> Result<Synthetic, TableFull> {
-        self.assign_at(name, Instant::now())
+    pub fn assign(&self, name: &HostName, spelled: Spelled) -> Result<Synthetic, TableFull> {
+        self.assign_at(name, spelled, Instant::now())
     }
 
-    fn assign_at(&self, name: &HostName, now: Instant) -> Result<Synthetic, TableFull> {
+    fn assign_at(
+        &self,
+        name: &HostName,
+        spelled: Spelled,
+        now: Instant,
+    ) -> Result<Synthetic, TableFull> {
         let mut table = self.lock();
-        if let Some(&index) = table.by_name.get(name) {
-            if let Some(entry) = table.by_index.get_mut(&index) {
-                entry.used = now;
-            }
+        if let Some(index) = table.touch(name, spelled, now) {
             return Ok(Synthetic::of_index(index));
         }
-        if table.by_name.len() >= table.most {
-            table.evict(now)?;
+        if table.is_full(spelled) {
+            table.evict(spelled, now)?;
         }
-        let index = table.free_index();
-        table.by_name.insert(name.clone(), index);
-        table.by_index.insert(
-            index,
-            Entry {
-                name: name.clone(),
-                open: 0,
-                used: now,
-            },
-        );
-        Ok(Synthetic::of_index(index))
+        Ok(Synthetic::of_index(table.insert(name, spelled, now)))
     }
 
     /// What `address` stands for. An IPv4-mapped IPv6 address means the IPv4 address that it carries.
@@ -172,12 +173,31 @@ fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
 }
 
 impl Table {
-    fn evict(&mut self, now: Instant) -> Result<(), TableFull> {
+    /// The index of a name that is there already. A replaced policy may spell it otherwise than the one before.
+    fn touch(&mut self, name: &HostName, spelled: Spelled, now: Instant) -> Option<u32> {
+        let index = *self.by_name.get(name)?;
+        let entry = self.by_index.get_mut(&index)?;
+        entry.used = now;
+        let before = std::mem::replace(&mut entry.spelled, spelled);
+        self.made_up = self.made_up + made_up(spelled) - made_up(before);
+        Some(index)
+    }
+
+    fn is_full(&self, spelled: Spelled) -> bool {
+        match spelled {
+            Spelled::ByProgram => self.made_up >= self.most,
+            Spelled::ByRule => self.by_index.len() - self.made_up >= MOST,
+        }
+    }
+
+    fn evict(&mut self, spelled: Spelled, now: Instant) -> Result<(), TableFull> {
         let oldest = self
             .by_index
             .iter()
             .filter(|(_, entry)| {
-                entry.open == 0 && now.saturating_duration_since(entry.used) >= HELD
+                entry.spelled == spelled
+                    && entry.open == 0
+                    && now.saturating_duration_since(entry.used) >= HELD
             })
             .min_by_key(|(_, entry)| entry.used)
             .map(|(index, _)| *index);
@@ -185,10 +205,25 @@ impl Table {
             .and_then(|index| self.by_index.remove(&index))
             .ok_or(TableFull)?;
         self.by_name.remove(&entry.name);
+        self.made_up -= made_up(spelled);
         Ok(())
     }
 
-    /// The next index in turn that nobody has; at most a quarter of them are taken.
+    fn insert(&mut self, name: &HostName, spelled: Spelled, now: Instant) -> u32 {
+        let index = self.free_index();
+        self.by_name.insert(name.clone(), index);
+        let entry = Entry {
+            name: name.clone(),
+            spelled,
+            open: 0,
+            used: now,
+        };
+        self.by_index.insert(index, entry);
+        self.made_up += made_up(spelled);
+        index
+    }
+
+    /// The next index in turn that nobody has; at most half of them are taken.
     fn free_index(&mut self) -> u32 {
         loop {
             let index = self.next;
@@ -198,6 +233,10 @@ impl Table {
             }
         }
     }
+}
+
+fn made_up(spelled: Spelled) -> usize {
+    usize::from(spelled == Spelled::ByProgram)
 }
 
 enum Range {

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use wardian_events::{Journal, MemorySink, SystemClock};
-use wardian_policy::{HostName, Manifest, Policy, PolicyInputs};
+use wardian_policy::{HostName, Manifest, Policy, PolicyInputs, Spelled};
 
 use crate::ca::provider;
 use crate::dns::AddressFamilies;
@@ -308,7 +308,7 @@ impl TestDoor {
         let at = self
             .shared
             .names
-            .assign(&HostName::parse(name).unwrap())
+            .assign(&HostName::parse(name).unwrap(), Spelled::ByRule)
             .unwrap();
         self.connect_to(SocketAddr::new(at.v4.into(), port)).await
     }

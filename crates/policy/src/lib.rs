@@ -40,7 +40,7 @@ pub use limits::{LimitKind, Limits};
 pub use manifest::{Manifest, ManifestError};
 pub use method::MethodError;
 pub use path::PathPattern;
-pub use permit::{AddressPermit, ConnectionPermit, NamePermit, RequestPermit};
+pub use permit::{AddressPermit, ConnectionPermit, NamePermit, RequestPermit, Spelled};
 pub use policy::{
     Destination, Nested, Policy, PolicyError, PolicyInputs, PolicySummary, RequestFacts,
     RuleSummary,

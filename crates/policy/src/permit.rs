@@ -14,6 +14,16 @@ use crate::rule::{Mode, Route, RuleId, Upstream};
 pub struct NamePermit {
     pub(crate) name: HostName,
     pub(crate) rule: RuleId,
+    pub(crate) spelled: Spelled,
+}
+
+/// Who wrote a permitted name in full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Spelled {
+    /// The policy: some rule that could allow the name has exactly it. There are as many of these as the policy says.
+    ByRule,
+    /// Only the program: wildcards cover it, and it can make up as many as it likes.
+    ByProgram,
 }
 
 impl NamePermit {
@@ -25,6 +35,11 @@ impl NamePermit {
     /// The first rule that could allow it.
     pub fn rule(&self) -> &RuleId {
         &self.rule
+    }
+
+    /// Who wrote it in full.
+    pub fn spelled(&self) -> Spelled {
+        self.spelled
     }
 }
 

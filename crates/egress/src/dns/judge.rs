@@ -6,7 +6,7 @@ use hickory_proto::op::Query;
 use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{Name, RData, RecordType};
 use wardian_events::{Dns, DnsTransport, Verdict};
-use wardian_policy::{HostName, Policy};
+use wardian_policy::{HostName, NamePermit, Policy};
 
 use super::AddressFamilies;
 use super::message::is_internet;
@@ -28,7 +28,7 @@ pub enum Outcome {
     Denied(&'static str),
     /// Not a question that a resolver answers.
     Refused(&'static str),
-    /// Every synthetic address is in use.
+    /// Too many names that the program made up are in use.
     Full,
 }
 
@@ -115,13 +115,14 @@ impl Judge {
         if name.as_str() != text {
             return Outcome::Denied("not_a_host_name");
         }
-        if let Err(reason) = allowed(&name, policy) {
-            return Outcome::Denied(reason);
-        }
+        let permit = match allowed(&name, policy) {
+            Ok(permit) => permit,
+            Err(reason) => return Outcome::Denied(reason),
+        };
         match query.query_type() {
-            RecordType::A => self.synthetic(&name, |at| at.v4.into()),
+            RecordType::A => self.synthetic(&permit, |at| at.v4.into()),
             RecordType::AAAA if self.families == AddressFamilies::V4Only => Outcome::Empty,
-            RecordType::AAAA => self.synthetic(&name, |at| at.v6.into()),
+            RecordType::AAAA => self.synthetic(&permit, |at| at.v6.into()),
             // Browsers and curl ask for these beside every address; having none is the usual answer.
             RecordType::HTTPS | RecordType::SVCB => Outcome::Empty,
             _ => Outcome::NoData("record_type_not_answered"),
@@ -130,10 +131,10 @@ impl Judge {
 
     fn synthetic(
         &self,
-        name: &HostName,
+        permit: &NamePermit,
         family: impl Fn(crate::names::Synthetic) -> IpAddr,
     ) -> Outcome {
-        match self.names.assign(name) {
+        match self.names.assign(permit.name(), permit.spelled()) {
             Ok(synthetic) => address(family(synthetic)),
             Err(_) => Outcome::Full,
         }
@@ -173,18 +174,18 @@ fn address(address: IpAddr) -> Outcome {
 }
 
 /// Whether the policy could allow a connection to `name`, and the name is of the kind that DNS is asked for.
-fn allowed(name: &HostName, policy: &Policy) -> Result<(), &'static str> {
+fn allowed(name: &HostName, policy: &Policy) -> Result<NamePermit, &'static str> {
     let permit = policy.check_name(name).map_err(|denial| denial.reason())?;
     match kind(name.as_str()) {
-        Kind::Ordinary => Ok(()),
+        Kind::Ordinary => Ok(permit),
         Kind::Never => Err("reserved_name"),
         Kind::IfNamed => {
             // A rule that also covers a name which nobody can have written covers everything: it means the internet.
             let anything =
                 HostName::parse("nobody-wrote-this.invalid").map(|any| policy.check_name(&any));
             match anything {
-                Ok(Err(_)) => Ok(()),
-                Ok(Ok(any)) if any.rule() != permit.rule() => Ok(()),
+                Ok(Err(_)) => Ok(permit),
+                Ok(Ok(any)) if any.rule() != permit.rule() => Ok(permit),
                 _ => Err("local_name"),
             }
         }

@@ -6,7 +6,7 @@ use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use wardian_policy::HostName;
+use wardian_policy::{HostName, Spelled};
 
 use super::*;
 use crate::names::Meaning;
@@ -246,7 +246,10 @@ async fn the_sandbox_itself_is_loopback_and_reverse_lookups_work_inside() {
     let at = door
         .shared
         .names
-        .assign(&HostName::parse("api.example.com").unwrap())
+        .assign(
+            &HostName::parse("api.example.com").unwrap(),
+            Spelled::ByRule,
+        )
         .unwrap();
     for address in [IpAddr::V4(at.v4), IpAddr::V6(at.v6)] {
         let reverse = Name::from(address).to_ascii();

@@ -6,9 +6,9 @@ use super::{Destination, Policy, RequestFacts};
 use crate::address::{AddressClass, classify};
 use crate::credential::{CredentialName, Injection};
 use crate::denial::Denial;
-use crate::host::{Host, HostName, Port};
+use crate::host::{Host, HostName, HostPattern, Port};
 use crate::method::is_token;
-use crate::permit::{AddressPermit, ConnectionPermit, NamePermit, RequestPermit};
+use crate::permit::{AddressPermit, ConnectionPermit, NamePermit, RequestPermit, Spelled};
 use crate::ports::Ports;
 use crate::rule::{Action, Mode, Rule, RuleId, Scheme, Upgrade, Upstream};
 
@@ -18,6 +18,7 @@ impl Policy {
         let host = Host::Name(name.clone());
         let mut denied: Option<(&Rule, Ports)> = None;
         let mut nearest = Nearest::default();
+        let mut first: Option<&RuleId> = None;
         for rule in self.covering(&host) {
             if rule.allows() {
                 if nearest.crosses_public_suffix(rule, &host) {
@@ -27,10 +28,10 @@ impl Policy {
                     .as_ref()
                     .is_none_or(|(_, ports)| !rule.ports.is_within(ports));
                 if open {
-                    return Ok(NamePermit {
-                        name: name.clone(),
-                        rule: rule.id.clone(),
-                    });
+                    let first = *first.get_or_insert(&rule.id);
+                    if matches!(rule.host, HostPattern::Exact(_)) {
+                        return Ok(name_permit(name, first, Spelled::ByRule));
+                    }
                 }
             } else if !rule.is_about_requests() {
                 denied = Some(match denied {
@@ -38,6 +39,9 @@ impl Policy {
                     None => (rule, rule.ports.clone()),
                 });
             }
+        }
+        if let Some(first) = first {
+            return Ok(name_permit(name, first, Spelled::ByProgram));
         }
         Err(match (denied, nearest.into_denial(&host)) {
             (Some((rule, _)), _) => Denial::DeniedByRule {
@@ -332,6 +336,14 @@ impl<'a> Nearest<'a> {
                 host: host.clone(),
                 suffix,
             })
+    }
+}
+
+fn name_permit(name: &HostName, rule: &RuleId, spelled: Spelled) -> NamePermit {
+    NamePermit {
+        name: name.clone(),
+        rule: rule.clone(),
+        spelled,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::environment::EnvValue;
 use crate::host::HostName;
 use crate::limits::LimitKind;
 use crate::manifest::Manifest;
-use crate::permit::{ConnectionPermit, RequestPermit};
+use crate::permit::{ConnectionPermit, RequestPermit, Spelled};
 use crate::rule::{Mode, Upstream};
 
 mod build;

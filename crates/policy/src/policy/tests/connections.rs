@@ -16,6 +16,22 @@ fn the_default_is_to_deny() {
 }
 
 #[test]
+fn a_permit_says_who_spelled_the_name() {
+    let policy = policy(
+        "[[egress]]\nhost = \"no.x.test\"\naction = \"deny\"\n[[egress]]\nhost = \"*.x.test\"\n\
+         [[egress]]\nhost = \"api.x.test\"\n[[egress]]\nhost = \"no.x.test\"\n",
+    );
+    let spelled = |name| {
+        let permit = policy.check_name(&HostName::parse(name).unwrap());
+        permit.map(|permit| (permit.rule().to_string(), permit.spelled()))
+    };
+    let (first, who) = spelled("api.x.test").unwrap();
+    assert_eq!(who, Spelled::ByRule);
+    assert_eq!(spelled("b.x.test").unwrap(), (first, Spelled::ByProgram));
+    assert_eq!(spelled("no.x.test").unwrap_err().reason(), "denied_by_rule");
+}
+
+#[test]
 fn the_first_match_decides() {
     let policy = policy(
         r#"

@@ -13,5 +13,6 @@
 //! outside the tree, alternates, refs and objects are bytes to be checked, and never steer anything here.
 
 mod base;
+pub mod changes;
 
 pub use base::{Base, Head};

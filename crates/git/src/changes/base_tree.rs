@@ -1,0 +1,129 @@
+//! The tree that a session started from, by path.
+
+use std::path::Path;
+
+use gix::ObjectId;
+use gix::bstr::{BStr, BString, ByteSlice};
+use gix::index::entry::{Flags, Mode};
+use gix::objs::FindExt;
+
+use super::{ChangesError, FileKind};
+use crate::base::Base;
+
+/// Index and objects of the user's repository, as of the start. Nothing of the session is in it.
+pub struct BaseTree {
+    index: gix::index::File,
+    objects: gix::odb::Handle,
+}
+
+/// A file of the base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BaseEntry {
+    pub kind: FileKind,
+    pub id: ObjectId,
+}
+
+/// What the base has at a path.
+pub(super) enum Found {
+    File(BaseEntry),
+    /// A submodule's place.
+    Submodule,
+    Directory,
+    Nothing,
+}
+
+impl BaseTree {
+    /// Opens what `session::create` left in the workspace's state directory: `base.index`, and the objects
+    /// that `base` names.
+    pub fn open(state: &Path, base: &Base) -> Result<Self, ChangesError> {
+        let path = state.join("base.index");
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| ChangesError::Index {
+            path: path.clone(),
+            source,
+        };
+        let kind = base.object_format.parse().map_err(|_| {
+            failed(format!("unknown object format {:?}", base.object_format).into())
+        })?;
+        let index = gix::index::File::at(&path, kind, true, Default::default())
+            .map_err(|error| failed(error.to_string().into()))?;
+        let objects = base
+            .objects
+            .first()
+            .ok_or_else(|| failed("the base names no objects".into()))?;
+        let objects = gix::odb::at(objects.clone(), kind).map_err(|error| failed(error.into()))?;
+        Ok(Self { index, objects })
+    }
+
+    pub fn object_hash(&self) -> gix::hash::Kind {
+        self.index.object_hash()
+    }
+
+    /// A file's content as git has it, or `None` if the repository lacks the object.
+    pub fn blob(&self, id: &ObjectId) -> Option<Vec<u8>> {
+        let mut buffer = Vec::new();
+        let blob = self.objects.find_blob(id, &mut buffer).ok()?;
+        Some(blob.data.to_vec())
+    }
+
+    /// The file at `path`, unless a sparse checkout leaves it out.
+    pub fn file(&self, path: &BStr) -> Option<BaseEntry> {
+        match self.find(path) {
+            Found::File(entry) => Some(entry),
+            Found::Submodule | Found::Directory | Found::Nothing => None,
+        }
+    }
+
+    pub(super) fn find(&self, path: &BStr) -> Found {
+        if let Some(entry) = self.index.entry_by_path(path) {
+            return match shown(entry) {
+                Some(entry) => Found::File(entry),
+                None if entry.mode == Mode::COMMIT => Found::Submodule,
+                None => Found::Nothing,
+            };
+        }
+        if self.below(path).next().is_some() {
+            Found::Directory
+        } else {
+            Found::Nothing
+        }
+    }
+
+    /// All files below a directory (empty: the top).
+    pub(super) fn below<'a>(
+        &'a self,
+        directory: &BStr,
+    ) -> impl Iterator<Item = (&'a BStr, BaseEntry)> + use<'a> {
+        let mut prefix = BString::from(directory.as_bytes());
+        if !prefix.is_empty() {
+            prefix.push(b'/');
+        }
+        let entries = self.index.prefixed_entries(prefix.as_bstr());
+        let backing = self.index.path_backing();
+        entries
+            .into_iter()
+            .flatten()
+            .filter_map(move |entry| Some((entry.path_in(backing), shown(entry)?)))
+    }
+}
+
+/// What the session's work tree showed of an entry.
+fn shown(entry: &gix::index::Entry) -> Option<BaseEntry> {
+    if entry.flags.contains(Flags::SKIP_WORKTREE) {
+        return None;
+    }
+    let kind = match entry.mode {
+        Mode::FILE => FileKind::Plain,
+        Mode::FILE_EXECUTABLE => FileKind::Executable,
+        Mode::SYMLINK => FileKind::Symlink,
+        _ => return None,
+    };
+    Some(BaseEntry { kind, id: entry.id })
+}
+
+impl std::fmt::Debug for BaseTree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BaseTree")
+            .field("entries", &self.index.entries().len())
+            .finish_non_exhaustive()
+    }
+}

@@ -14,5 +14,6 @@
 
 mod base;
 pub mod changes;
+pub mod hazards;
 
 pub use base::{Base, Head};

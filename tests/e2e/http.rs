@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wardian_tests::host::{Host, TOOLS};
 use wardian_tests::mode::Mode;
-use wardian_tests::origin::{self, Origin};
+use wardian_tests::origin::{self, Origin, Seen};
 use wardian_tests::policy::Policy;
 use wardian_tests::server::Transport;
 
@@ -12,6 +12,7 @@ use crate::support::{RAW, lines, outside_python, raw};
 
 wardian_tests::both_modes!(
     case_82_clear_text_http2,
+    case_82_java_offers_http2_in_clear_text,
     case_83_unsolicited_switches_of_protocol,
     case_86_one_canonical_path,
     case_86_judged_bytes_are_sent_bytes,
@@ -64,20 +65,66 @@ fn case_82_clear_text_http2(mode: Mode) {
         .failed();
     assert!(!outcome.text().contains("hello"), "{outcome:?}");
     origin.assert_untouched();
-    let upgrade = "GET / HTTP/1.1\\r\\nHost: origin.test\\r\\nConnection: Upgrade, HTTP2-Settings\\r\\nUpgrade: h2c\\r\\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\\r\\n\\r\\n";
-    let told = raw(&host, &policy, "origin.test", "plain", upgrade);
-    assert!(
-        ["200", "400", "403"].contains(&told[0].as_str()),
-        "{told:?}"
+    // An offer to upgrade is not taken: the request is served as HTTP/1.1, and HTTP/2 after it is no request.
+    let offer = "GET /one HTTP/1.1\\r\\nHost: origin.test\\r\\nConnection: Upgrade, HTTP2-Settings\\r\\nUpgrade: h2c\\r\\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\\r\\n\\r\\n";
+    let preface = "PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n\\0\\0\\0\\x04\\0\\0\\0\\0\\0";
+    let words = format!("{offer}{preface}");
+    let told = raw(&host, &policy, "origin.test", "plain", &words);
+    assert_eq!(told, ["200", "403", "closed"]);
+    assert_no_offer(&origin.only_request());
+}
+
+#[track_caller]
+fn assert_no_offer(request: &Seen) {
+    for name in ["upgrade", "http2-settings", "connection"] {
+        assert_eq!(request.header(name), None, "{request:?}");
+    }
+    assert_eq!(request.version, "http/1.1");
+}
+
+fn case_82_java_offers_http2_in_clear_text(mode: Mode) {
+    let host = Host::new(mode);
+    let origin = Origin::http();
+    let policy = Policy::new().pin_plain("origin.test", origin.address());
+    host.write(
+        &host.project().join("Get.java"),
+        "import java.net.*; import java.net.http.*;
+public class Get { public static void main(String[] a) throws Exception {
+    var client = HttpClient.newHttpClient();
+    for (int n = 0; n < 2; n++) {
+        var post = HttpRequest.newBuilder(URI.create(a[0])).POST(HttpRequest.BodyPublishers.ofString(\"a body\")).build();
+        var answer = client.send(post, HttpResponse.BodyHandlers.ofString());
+        System.out.println(answer.version() + \" \" + answer.statusCode() + \" \" + answer.body().split(\" \")[0]);
+    }
+} }",
     );
-    // If it went on as plain HTTP/1.1, nothing of the upgrade was passed on.
-    assert!(
-        origin
-            .requests()
-            .iter()
-            .all(|request| request.header("upgrade").is_none()
-                && request.header("http2-settings").is_none())
-    );
+    let expected = ["HTTP_1_1 200 6", "HTTP_1_1 200 6"];
+    // Control: without the door the offer arrives.
+    let url = format!("http://{}/sha256", origin.address());
+    let source = host.project().join("Get.java");
+    let outside = host
+        .outside(["java", source.to_str().unwrap(), &url])
+        .success();
+    assert_eq!(outside.text().lines().collect::<Vec<_>>(), expected);
+    let before = origin.requests();
+    assert_eq!(before[0].header("upgrade"), Some("h2c"));
+    assert!(before[0].header("http2-settings").is_some());
+
+    let outcome = host
+        .run(["java", "Get.java", "http://origin.test/sha256"])
+        .policy(&policy)
+        .finish()
+        .success();
+    assert_eq!(lines(&outcome), expected);
+    let arrived = origin.requests().split_off(before.len());
+    assert_eq!(arrived.len(), 2);
+    arrived.iter().for_each(assert_no_offer);
+    for event in outcome.events().of_kind("request") {
+        assert!(
+            event["version"] == "http/1.1" && event["upgrade"].is_null(),
+            "{event}"
+        );
+    }
 }
 
 fn case_83_unsolicited_switches_of_protocol(mode: Mode) {
@@ -106,6 +153,7 @@ print(data.split(b'\\r\\n')[0].decode(), b'raw bytes' in data)";
         "Connection: Upgrade\\r\\nUpgrade: something-else\\r\\n",
         "Upgrade: websocket\\r\\n",
         "Connection: Upgrade\\r\\nUpgrade: websocket\\r\\n",
+        "Connection: Upgrade, HTTP2-Settings\\r\\nUpgrade: h2c\\r\\nHTTP2-Settings: AAMAAABk\\r\\n",
     ] {
         let outcome = host
             .run([

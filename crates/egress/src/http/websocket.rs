@@ -1,7 +1,9 @@
 //! WebSocket handshakes (RFC 6455 over HTTP/1.1, RFC 8441 over HTTP/2).
 //!
-//! The only upgrade that passes. Everything else that asks for another protocol on the same connection is refused,
-//! because the door could not judge what follows.
+//! The only upgrade that passes. An offer to go on in HTTP/2 (`h2c`, which some clients make with every request in clear
+//! text) is ignored, as RFC 9110 section 7.8 allows: the request is served as the HTTP/1.1 that it is, and nothing of the
+//! offer is passed on. Everything else that asks for another protocol on the same connection is refused, because the
+//! door could not judge what follows.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,8 +21,6 @@ pub enum Asked {
 /// Why an upgrade is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpgradeError {
-    #[error("HTTP/2 over plain text is not spoken here; use HTTP/1.1")]
-    H2c,
     #[error("the only upgrade that passes is websocket")]
     NotWebSocket,
     #[error("this is not a valid WebSocket handshake")]
@@ -30,7 +30,6 @@ pub enum UpgradeError {
 impl UpgradeError {
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::H2c => "h2c_upgrade",
             Self::NotWebSocket => "upgrade_not_allowed",
             Self::BadHandshake => "bad_websocket_handshake",
         }
@@ -39,25 +38,19 @@ impl UpgradeError {
     pub fn status(&self) -> u16 {
         match self {
             Self::BadHandshake => 400,
-            Self::H2c | Self::NotWebSocket => 403,
+            Self::NotWebSocket => 403,
         }
     }
 }
 
 /// Judges the upgrade that an HTTP/1.1 request asks for. An `Upgrade` field that `Connection` does not name is ignored
-/// (and not passed on), except when it speaks of HTTP/2.
+/// (and not passed on), and so is one that offers `h2c` and nothing else.
 pub fn asked(bytes: &[u8], head: &RequestHead, fields: &[Field]) -> Result<Asked, UpgradeError> {
     let mut keys = Count::default();
     let mut versions = Count::default();
     for field in fields {
         let value = field.value.of(bytes);
         match field.known {
-            Known::Http2Settings => return Err(UpgradeError::H2c),
-            Known::Upgrade
-                if field::members(value).any(|token| token.eq_ignore_ascii_case(b"h2c")) =>
-            {
-                return Err(UpgradeError::H2c);
-            }
             Known::SecWebSocketKey => {
                 keys.add(STANDARD.decode(value).is_ok_and(|key| key.len() == 16))
             }
@@ -68,7 +61,11 @@ pub fn asked(bytes: &[u8], head: &RequestHead, fields: &[Field]) -> Result<Asked
     let Some(token) = head.upgrade else {
         return Ok(Asked::Nothing);
     };
-    if !token.of(bytes).eq_ignore_ascii_case(b"websocket") {
+    let token = token.of(bytes);
+    if token.eq_ignore_ascii_case(b"h2c") {
+        return Ok(Asked::Nothing);
+    }
+    if !token.eq_ignore_ascii_case(b"websocket") {
         return Err(UpgradeError::NotWebSocket);
     }
     let valid = head.method.of(bytes) == b"GET"
@@ -144,13 +141,25 @@ mod tests {
     }
 
     #[test]
+    fn an_offer_of_http2_is_ignored() {
+        for fields in [
+            "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+            "Connection: HTTP2-Settings, upgrade\r\nUpgrade: H2C\r\n",
+            "Upgrade: h2c\r\n",
+            "HTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+        ] {
+            assert_eq!(judged(fields), Ok(Asked::Nothing), "{fields:?}");
+        }
+    }
+
+    #[test]
     fn everything_else_that_would_change_the_protocol_is_refused() {
         use UpgradeError as E;
         for (fields, error) in [
-            ("Upgrade: h2c\r\nConnection: Upgrade\r\n".to_owned(), E::H2c),
-            ("Upgrade: websocket, H2C\r\nConnection: Upgrade\r\n".to_owned(), E::H2c),
-            ("Upgrade: h2c\r\n".to_owned(), E::H2c),
-            ("HTTP2-Settings: AAMAAABkAAQAAP__\r\n".to_owned(), E::H2c),
+            ("Upgrade: websocket, H2C\r\nConnection: Upgrade\r\n".to_owned(), E::NotWebSocket),
+            ("Upgrade: h2c, foo\r\nConnection: Upgrade\r\n".to_owned(), E::NotWebSocket),
+            ("Upgrade: h2c/1\r\nConnection: Upgrade\r\n".to_owned(), E::NotWebSocket),
+            ("Upgrade: h2\r\nConnection: Upgrade\r\n".to_owned(), E::NotWebSocket),
             ("Upgrade: TLS/1.2\r\nConnection: Upgrade\r\n".to_owned(), E::NotWebSocket),
             ("Upgrade: websocket, foo\r\nConnection: Upgrade\r\n".to_owned(), E::NotWebSocket),
             ("Upgrade: foo\r\nConnection: Upgrade\r\n".to_owned(), E::NotWebSocket),

@@ -256,6 +256,16 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_an_offer_of_http2_is_passed_on() {
+        let text = "GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+                    HTTP2-Settings: AAMAAABkAAQAAP__\r\nX-Keep: 1\r\n\r\n";
+        assert_eq!(
+            sent(text, Handshake::No),
+            "GET /canonical HTTP/1.1\r\nHost: example.com\r\nX-Keep: 1\r\n\r\n"
+        );
+    }
+
+    #[test]
     fn a_handshake_keeps_its_upgrade() {
         let text = "GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n\r\n";
         assert_eq!(

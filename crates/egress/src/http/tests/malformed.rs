@@ -249,9 +249,9 @@ async fn requests_for_other_places_are_denied() {
         ),
         (
             format!(
-                "GET / HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+                "GET / HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: h2c, websocket\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
             ),
-            "h2c_upgrade",
+            "upgrade_not_allowed",
         ),
         (
             format!(

@@ -11,7 +11,7 @@
 //! not passed on in any other form.
 
 mod base_tree;
-mod hash;
+pub(crate) mod hash;
 mod ignored;
 mod upper;
 mod walk;

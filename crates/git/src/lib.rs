@@ -12,6 +12,7 @@
 //! been downloaded from anywhere. The session's was written by the agent: its config, hooks, attributes
 //! outside the tree, alternates, refs and objects are bytes to be checked, and never steer anything here.
 
+pub mod apply;
 mod base;
 pub mod changes;
 pub mod hazards;

@@ -123,6 +123,9 @@ pub(crate) enum BodyReader {
     Fixed(u64),
     Chunked(chunked::Decoder),
     UntilClose,
+    /// One way of a WebSocket. What is spoken on it says itself whether it is whole, so that many servers close without
+    /// TLS's close_notify.
+    Tunnel,
 }
 
 impl From<BodyLength> for BodyReader {
@@ -153,13 +156,24 @@ impl BodyReader {
             Self::None => Ok(Piece::End(0)),
             Self::Chunked(decoder) => decoder.next(bytes),
             Self::Fixed(0) => Ok(Piece::End(0)),
-            Self::Fixed(_) | Self::UntilClose if bytes.is_empty() => Ok(Piece::NeedMore),
-            Self::UntilClose => Ok(Piece::Data(bytes.len())),
+            Self::Fixed(_) | Self::UntilClose | Self::Tunnel if bytes.is_empty() => {
+                Ok(Piece::NeedMore)
+            }
+            Self::UntilClose | Self::Tunnel => Ok(Piece::Data(bytes.len())),
             Self::Fixed(left) => {
                 let length = (bytes.len() as u64).min(*left);
                 *left -= length;
                 Ok(Piece::Data(length as usize))
             }
+        }
+    }
+
+    /// Is the body whole if its connection ends here?
+    pub(crate) fn may_end(&self, truncated: bool) -> bool {
+        match self {
+            Self::None | Self::Tunnel => true,
+            Self::UntilClose => !truncated,
+            Self::Fixed(_) | Self::Chunked(_) => false,
         }
     }
 
@@ -254,14 +268,13 @@ where
                 pace.deadline.set(pace.idle);
                 let read = source.fill().await.map_err(|_| PumpError::Source)?;
                 if read == 0 {
-                    return match body {
-                        BodyReader::UntilClose if source.truncated => Err(PumpError::Source),
-                        BodyReader::UntilClose if writer == BodyWriter::Chunked => {
+                    return match writer {
+                        _ if !body.may_end(source.truncated) => Err(PumpError::Source),
+                        BodyWriter::Chunked => {
                             out.extend_from_slice(b"0\r\n\r\n");
                             send(sink, out).await
                         }
-                        BodyReader::UntilClose => Ok(()),
-                        _ => Err(PumpError::Source),
+                        BodyWriter::Plain => Ok(()),
                     };
                 }
             }

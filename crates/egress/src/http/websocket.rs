@@ -7,6 +7,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use super::field::{self, Field, Known};
 use super::head::{BodyLength, RequestHead, Version};
@@ -97,14 +98,40 @@ impl Count {
     }
 }
 
-/// Is a 101 the answer to a WebSocket handshake? Whether `Sec-WebSocket-Accept` answers the key is for the client to
-/// check; the door only demands that there is one.
-pub fn is_accepted(bytes: &[u8], upgrade: Option<field::Span>, fields: &[Field]) -> bool {
-    let accepts = fields
+/// Who chose the key of a handshake, and so has to check the answer to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOf<'a> {
+    /// The program inside; the door only demands that there is one answer.
+    Program,
+    /// The door, on behalf of an HTTP/2 stream.
+    Door(&'a str),
+}
+
+/// Is a 101 the answer to a WebSocket handshake?
+pub fn is_accepted(
+    bytes: &[u8],
+    upgrade: Option<field::Span>,
+    fields: &[Field],
+    key: KeyOf<'_>,
+) -> bool {
+    let mut accepts = fields
         .iter()
         .filter(|field| field.known == Known::SecWebSocketAccept)
-        .count();
-    accepts == 1 && upgrade.is_some_and(|token| token.of(bytes).eq_ignore_ascii_case(b"websocket"))
+        .map(|field| field.value.of(bytes));
+    let (Some(accept), None) = (accepts.next(), accepts.next()) else {
+        return false;
+    };
+    let answers = match key {
+        KeyOf::Program => true,
+        KeyOf::Door(key) => accept == answer_to(key).as_bytes(),
+    };
+    answers && upgrade.is_some_and(|token| token.of(bytes).eq_ignore_ascii_case(b"websocket"))
+}
+
+/// RFC 6455 section 4.2.2: SHA-1 proves nothing here but that the origin meant a WebSocket.
+pub(crate) fn answer_to(key: &str) -> String {
+    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()))
 }
 
 /// A key for a handshake that the door makes on behalf of an HTTP/2 stream, which has none.
@@ -138,6 +165,35 @@ mod tests {
         assert_eq!(judged(&fields), Ok(Asked::WebSocket));
         assert_eq!(judged("X: y\r\n"), Ok(Asked::Nothing));
         assert_eq!(judged("Upgrade: websocket\r\n"), Ok(Asked::Nothing));
+    }
+
+    #[test]
+    fn an_answer_fits_its_key() {
+        // The example of RFC 6455 section 1.3.
+        let (key, accept) = ("dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(answer_to(key), accept);
+        let accepted = |fields: &str, key| {
+            let text =
+                format!("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n{fields}\r\n");
+            let mut parsed = Vec::new();
+            let (_, head) = crate::http::response::parse_bytes(text.as_bytes(), &mut parsed)
+                .expect("valid")
+                .expect("whole");
+            is_accepted(text.as_bytes(), head.upgrade, &parsed, key)
+        };
+        let whole = format!("Upgrade: WebSocket\r\nSec-WebSocket-Accept: {accept}\r\n");
+        assert!(accepted(&whole, KeyOf::Program) && accepted(&whole, KeyOf::Door(key)));
+        let other = "Upgrade: websocket\r\nSec-WebSocket-Accept: AAAA\r\n";
+        assert!(accepted(other, KeyOf::Program) && !accepted(other, KeyOf::Door(key)));
+        for fields in [
+            "Upgrade: websocket\r\n".to_owned(),
+            format!("Sec-WebSocket-Accept: {accept}\r\n"),
+            format!("{whole}Sec-WebSocket-Accept: {accept}\r\n"),
+            whole.replace("WebSocket\r", "h2c\r"),
+        ] {
+            assert!(!accepted(&fields, KeyOf::Program), "{fields}");
+            assert!(!accepted(&fields, KeyOf::Door(key)), "{fields}");
+        }
     }
 
     #[test]

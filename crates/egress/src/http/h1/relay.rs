@@ -15,7 +15,7 @@ use crate::http::origin::Origin;
 use crate::http::record::Exchange;
 use crate::http::response::{self, Answering, ResponseBody, ResponseHead};
 use crate::http::stream::{BodyReader, BodyWriter, Pace, PumpError, Source, pump};
-use crate::http::websocket;
+use crate::http::websocket::{self, KeyOf};
 
 /// Bytes of a next request that are read while this one is answered.
 const READ_AHEAD: usize = 4 * 1024;
@@ -204,7 +204,7 @@ where
         };
         if head.status == 101 {
             if plan.handshake == Handshake::No
-                || !websocket::is_accepted(bytes, head.upgrade, fields)
+                || !websocket::is_accepted(bytes, head.upgrade, fields, KeyOf::Program)
             {
                 return Err(Broken::BadAnswer {
                     reason: "unsolicited_upgrade",
@@ -412,7 +412,7 @@ where
 {
     pump(
         from,
-        &mut BodyReader::UntilClose,
+        &mut BodyReader::Tunnel,
         to,
         BodyWriter::Plain,
         &mut Vec::new(),
@@ -420,5 +420,7 @@ where
         moved,
     )
     .await?;
-    to.shutdown().await.map_err(|_| PumpError::Sink)
+    // If it is gone already, the other direction has heard so.
+    let _ = to.shutdown().await;
+    Ok(())
 }

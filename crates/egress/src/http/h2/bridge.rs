@@ -22,7 +22,7 @@ use crate::http::origin::Origin;
 use crate::http::record::Exchange;
 use crate::http::response::{self, Answering, ResponseHead};
 use crate::http::stream::{BodyReader, BodyWriter, Pace, Source, write_both};
-use crate::http::websocket;
+use crate::http::websocket::{self, KeyOf};
 
 /// A request as it goes to the origin: judged, stripped and with its credentials.
 #[derive(Debug)]
@@ -147,7 +147,8 @@ pub(crate) async fn websocket(
         .await
         .map(drop);
     }
-    if !websocket::is_accepted(bytes, answer.upgrade, &parsed) {
+    let own = KeyOf::Door(&key);
+    if !websocket::is_accepted(bytes, answer.upgrade, &parsed, own) {
         return Err(Broken::BadAnswer {
             reason: "unsolicited_upgrade",
             why: "the origin switched to a protocol that was not asked for".to_owned(),
@@ -161,9 +162,11 @@ pub(crate) async fn websocket(
     let mut down = forward::send_head(respond, StatusCode::OK, headers, false)?;
     let upwards = async {
         match send_body(body, sink, BodyWriter::Plain, tunnel, bytes_up).await {
-            Ok(()) => sink.shutdown().await.map_err(|_| Broken::CutShort {
-                reason: "upstream_closed",
-            }),
+            Ok(()) => {
+                // If it is gone already, the other direction has heard so.
+                let _ = sink.shutdown().await;
+                Ok(())
+            }
             Err(DataError::Source(_)) => Err(Broken::ClientGone),
             Err(DataError::Sink) => Err(Broken::CutShort {
                 reason: "upstream_closed",
@@ -173,13 +176,7 @@ pub(crate) async fn websocket(
             }),
         }
     };
-    let downwards = send_down(
-        source,
-        BodyReader::UntilClose,
-        &mut down,
-        tunnel,
-        bytes_down,
-    );
+    let downwards = send_down(source, BodyReader::Tunnel, &mut down, tunnel, bytes_down);
     tokio::try_join!(upwards, downwards).map(drop)
 }
 
@@ -418,7 +415,7 @@ async fn send_down<R: AsyncRead + Unpin>(
                 pace.deadline.set(pace.idle);
                 match filled {
                     Ok(1..) => {}
-                    Ok(0) if matches!(body, BodyReader::UntilClose) && !source.truncated => {
+                    Ok(0) if body.may_end(source.truncated) => {
                         return down
                             .send_data(Bytes::new(), true)
                             .map_err(|_| Broken::ClientGone);

@@ -450,23 +450,43 @@ async fn sixty_four_mebibytes_arrive_unchanged() {
     }
 }
 
+/// Asks for a WebSocket on a stream of its own (RFC 8441).
+async fn open_websocket(client: &Client) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
+    let mut sender = client.sender.clone().ready().await.unwrap();
+    // The setting that allows extended CONNECT arrives with the door's first frames.
+    while !sender.is_extended_connect_protocol_enabled() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut open = request(Method::CONNECT, "/chat");
+    open.extensions_mut()
+        .insert(h2::ext::Protocol::from_static("websocket"));
+    open.headers_mut()
+        .insert("sec-websocket-version", HeaderValue::from_static("13"));
+    sender.send_request(open, false).unwrap()
+}
+
+/// The program cannot check the answer to a key that it never saw.
+#[tokio::test]
+async fn the_door_checks_the_answer_to_its_own_key() {
+    const OTHER: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nbytes";
+    let origin = shouting(H1, OTHER).await;
+    let door = TestDoor::new(&allow_all(&origin));
+    let client = client(&door).await;
+    let (response, _up) = open_websocket(&client).await;
+    let response = timeout(PATIENCE, response).await.unwrap().unwrap();
+    assert_eq!(response.status(), 502);
+    let (body, _) = collect(response.into_body()).await.unwrap();
+    assert!(String::from_utf8_lossy(&body).contains("unsolicited_upgrade"));
+}
+
 #[tokio::test]
 async fn websockets_are_bridged() {
     for speaks in [H1, H2] {
         let origin = shouting(speaks, ACCEPTED).await;
         let door = TestDoor::new(&allow_all(&origin));
         let client = client(&door).await;
-        let mut sender = client.sender.ready().await.unwrap();
-        // The setting that allows extended CONNECT arrives with the door's first frames.
-        while !sender.is_extended_connect_protocol_enabled() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let mut open = request(Method::CONNECT, "/chat");
-        open.extensions_mut()
-            .insert(h2::ext::Protocol::from_static("websocket"));
-        open.headers_mut()
-            .insert("sec-websocket-version", HeaderValue::from_static("13"));
-        let (response, mut up) = sender.send_request(open, false).unwrap();
+        let (response, mut up) = open_websocket(&client).await;
         let response = timeout(PATIENCE, response).await.unwrap().unwrap();
         assert_eq!(response.status(), 200);
         assert!(!response.headers().contains_key("sec-websocket-accept"));

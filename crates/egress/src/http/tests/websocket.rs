@@ -3,9 +3,13 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::*;
+use crate::http::websocket::answer_to;
 
 pub(super) const HANDSHAKE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// Stands for the answer to the key.
+const FITTING: &str = "@ACCEPT@";
 
 /// Accepts a handshake with `answer`, then echoes in capitals until its side is closed, and says good-bye.
 pub(super) async fn shouting(speaks: Speaks, answer: &'static str) -> Origin {
@@ -15,6 +19,9 @@ pub(super) async fn shouting(speaks: Speaks, answer: &'static str) -> Origin {
             return;
         };
         assert!(head.contains("Upgrade: websocket\r\n"), "{head}");
+        let mut lines = head.lines();
+        let key = lines.find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
+        let answer = answer.replace(FITTING, &answer_to(key.unwrap()));
         io.write_all(answer.as_bytes()).await.unwrap();
         io.flush().await.unwrap();
         let mut block = [0u8; 1024];
@@ -29,7 +36,7 @@ pub(super) async fn shouting(speaks: Speaks, answer: &'static str) -> Origin {
 }
 
 pub(super) const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                                   Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+                                   Sec-WebSocket-Accept: @ACCEPT@\r\n\r\n";
 
 #[tokio::test]
 async fn bytes_pass_both_ways_and_each_way_ends_on_its_own() {

@@ -21,6 +21,8 @@ wardian_tests::both_modes!(
     bodies_and_methods_of_all_kinds,
     server_sent_events_are_not_held_back,
     websockets_over_http1,
+    websockets_over_http2,
+    chromium_opens_its_websocket_on_the_page_s_connection,
     grpc_with_trailers,
     continue_before_the_body,
     http2_streams_beside_each_other,
@@ -466,6 +468,105 @@ asyncio.run(main())";
     assert_eq!(
         outcome.events().reasons("request"),
         ["websocket_not_allowed"]
+    );
+}
+
+const WEBSOCKET_H2: &str = include_str!("support/websocket_h2.py");
+
+fn websockets_over_http2(mode: Mode) {
+    let host = Host::new(mode);
+    let python = format!("{TOOLS}/python/bin/python");
+    for origin in [Origin::https(), Origin::https_http1()] {
+        let policy = Policy::new().pin_with(
+            "origin.test",
+            origin.address(),
+            "paths = [\"/echo\", \"/websocket\"]\nmethods = [\"GET\", \"WEBSOCKET\"]",
+        );
+        let outcome = host
+            .run([python.as_str(), "-c", WEBSOCKET_H2, "origin.test"])
+            .policy(&policy)
+            .finish()
+            .success();
+        let expected = [
+            "opened 200 200",
+            "text True",
+            "denied 403 True",
+            "beside True True",
+            "pong True",
+            "closing True",
+            "other True",
+            "after 200 []",
+        ];
+        assert_eq!(lines(&outcome), expected, "{outcome:?}");
+        let events = outcome.events();
+        assert_eq!(events.only_refusal(), "no_rule_for_request");
+        let (requests, responses) = (events.of_kind("request"), events.of_kind("response"));
+        let of_websockets = requests
+            .iter()
+            .filter(|event| event["upgrade"] == "websocket");
+        assert!(of_websockets.clone().all(|event| event["version"] == "h2"));
+        let ends: Vec<_> = of_websockets
+            .filter_map(|event| responses.iter().find(|end| end["request"] == event["id"]))
+            .map(|end| (end["status"].as_u64(), end["outcome"].as_str()))
+            .collect();
+        assert_eq!(
+            ends,
+            [
+                (Some(200), Some("complete")),
+                (Some(200), Some("client_gone"))
+            ]
+        );
+        assert!(
+            requests
+                .iter()
+                .all(|event| event["connection"] == requests[0]["connection"])
+        );
+        let paths: Vec<String> = origin
+            .requests()
+            .into_iter()
+            .map(|seen| seen.path)
+            .collect();
+        assert_eq!(paths, ["/echo", "/websocket", "/websocket", "/echo"]);
+    }
+}
+
+fn chromium_opens_its_websocket_on_the_page_s_connection(mode: Mode) {
+    let host = Host::new(mode);
+    let origin = Origin::https();
+    let policy = Policy::new().pin("origin.test", origin.address());
+    let outcome = host
+        .run([
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-dev-shm-usage",
+            "--user-data-dir=/tmp/profile",
+            "--virtual-time-budget=8000",
+            "--dump-dom",
+            "https://origin.test/page",
+        ])
+        .policy(&policy)
+        .limit(Duration::from_secs(90))
+        .finish()
+        .success();
+    assert!(
+        outcome.text().contains("echoed: over a websocket"),
+        "{outcome:?}"
+    );
+    let events = outcome.events();
+    let requests = events.of_kind("request");
+    let opened = requests
+        .iter()
+        .find(|event| event["upgrade"] == "websocket")
+        .unwrap();
+    assert_eq!(opened["version"], "h2", "{requests:#?}");
+    assert!(
+        requests
+            .iter()
+            .any(|event| event["path"] == "/page" && event["connection"] == opened["connection"])
     );
 }
 

@@ -6,6 +6,7 @@ pub mod error;
 pub mod fdpass;
 pub mod landlock;
 pub mod mount;
+pub mod mountinfo;
 pub mod process;
 pub mod procfs;
 pub mod rlimit;

@@ -1,11 +1,11 @@
 //! Which cgroup hierarchies are mounted where, read from `/proc/self/mountinfo` and
 //! `/proc/self/cgroup`. See proc_pid_mountinfo(5), cgroups(7).
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{SyscallError, SyscallResult};
+use crate::mountinfo::{self, Mount};
 
 /// What keeps one kind of limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,27 +64,29 @@ impl Layout {
     pub(super) fn parse(mountinfo: &[u8], own: &[u8]) -> Self {
         let memberships: Vec<_> = lines(own).filter_map(Membership::parse).collect();
         let mut layout = Self::default();
-        for mount in lines(mountinfo).filter_map(Mount::parse) {
-            if mount.kind == b"cgroup2" {
+        for mount in &mountinfo::parse(mountinfo) {
+            if mount.kind == "cgroup2" {
                 let member = memberships
                     .iter()
                     .find(|member| member.controllers.is_empty());
                 // A second mount of the hierarchy is somebody's view of a part of it.
                 layout
                     .v2
-                    .get_or_insert_with(|| mount.hierarchy(member.map(|member| member.path)));
+                    .get_or_insert_with(|| hierarchy(mount, member.map(|member| member.path)));
             }
-            if mount.kind != b"cgroup" {
+            if mount.kind != "cgroup" {
                 continue;
             }
             for controller in Controller::ALL {
-                if !names(mount.super_options, controller) || layout.v1(controller).is_some() {
+                if !names(mount.super_options.as_bytes(), controller)
+                    || layout.v1(controller).is_some()
+                {
                     continue;
                 }
                 let member = memberships
                     .iter()
                     .find(|member| names(member.controllers, controller));
-                let hierarchy = mount.hierarchy(member.map(|member| member.path));
+                let hierarchy = hierarchy(mount, member.map(|member| member.path));
                 layout.v1.push((controller, hierarchy));
             }
         }
@@ -99,48 +101,22 @@ impl Layout {
     }
 }
 
-/// A line of mountinfo: `41 31 0:38 /root /mount/point rw,relatime shared:1 - cgroup2 source rw`.
-struct Mount<'a> {
-    root: PathBuf,
-    point: PathBuf,
-    kind: &'a [u8],
-    super_options: &'a [u8],
-}
-
-impl<'a> Mount<'a> {
-    fn parse(line: &'a [u8]) -> Option<Self> {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let root = fields.nth(3)?;
-        let point = fields.next()?;
-        // Optional fields end at a lone hyphen.
-        fields.by_ref().find(|field| *field == b"-")?;
-        let kind = fields.next()?;
-        let super_options = fields.nth(1)?;
-        Some(Self {
-            root: unescape(root),
-            point: unescape(point),
-            kind,
-            super_options,
-        })
-    }
-
-    /// `member` is where /proc/self/cgroup says that this process is. It counts from the root of this
-    /// process's cgroup namespace, as does the root of the mount.
-    fn hierarchy(&self, member: Option<&Path>) -> Hierarchy {
-        let plain = |path: &&Path| !path.components().any(|part| part == Component::ParentDir);
-        let root = Some(self.root.as_path()).filter(plain);
-        let own = member
-            .filter(plain)
-            .zip(root)
-            .and_then(|(member, root)| member.strip_prefix(root).ok())
-            .map(|below| match below.as_os_str().is_empty() {
-                true => self.point.clone(),
-                false => self.point.join(below),
-            });
-        Hierarchy {
-            mount: self.point.clone(),
-            own,
-        }
+/// `member` is where /proc/self/cgroup says that this process is. It counts from the root of this
+/// process's cgroup namespace, as does the root of the mount.
+fn hierarchy(mount: &Mount, member: Option<&Path>) -> Hierarchy {
+    let plain = |path: &&Path| !path.components().any(|part| part == Component::ParentDir);
+    let root = Some(mount.root.as_path()).filter(plain);
+    let own = member
+        .filter(plain)
+        .zip(root)
+        .and_then(|(member, root)| member.strip_prefix(root).ok())
+        .map(|below| match below.as_os_str().is_empty() {
+            true => mount.point.clone(),
+            false => mount.point.join(below),
+        });
+    Hierarchy {
+        mount: mount.point.clone(),
+        own,
     }
 }
 
@@ -152,13 +128,10 @@ struct Membership<'a> {
 
 impl<'a> Membership<'a> {
     fn parse(line: &'a [u8]) -> Option<Self> {
-        use std::ffi::OsStr;
-        use std::os::unix::ffi::OsStrExt;
-
         let mut fields = line.splitn(3, |byte| *byte == b':');
         let _id = fields.next()?;
         let controllers = fields.next()?;
-        let path = Path::new(OsStr::from_bytes(fields.next()?));
+        let path = Path::new(std::ffi::OsStr::from_bytes(fields.next()?));
         path.is_absolute().then_some(Self { controllers, path })
     }
 }
@@ -170,30 +143,6 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn names(list: &[u8], controller: Controller) -> bool {
     list.split(|byte| *byte == b',')
         .any(|name| name == controller.name().as_bytes())
-}
-
-/// Mountinfo writes spaces, tabs, newlines and backslashes as three octal digits.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&first, after)) = rest.split_first() {
-        let octal = |digit: u8| (b'0'..=b'7').contains(&digit).then(|| digit - b'0');
-        let escaped = match (first, after) {
-            (b'\\', [a, b, c, ..]) => octal(*a)
-                .filter(|high| *high < 4)
-                .zip(octal(*b))
-                .zip(octal(*c))
-                .map(|((a, b), c)| a * 64 + b * 8 + c),
-            _ => None,
-        };
-        bytes.push(escaped.unwrap_or(first));
-        rest = if escaped.is_some() {
-            &after[3..]
-        } else {
-            after
-        };
-    }
-    PathBuf::from(OsString::from_vec(bytes))
 }
 
 #[cfg(test)]

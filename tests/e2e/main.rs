@@ -12,6 +12,7 @@ mod http;
 mod ipc;
 mod kernel;
 mod memory;
+mod mounts;
 mod network;
 mod record;
 mod robustness;

@@ -99,18 +99,19 @@ impl DetachedMount {
     }
 
     /// FUSE, to be answered on the other side of `device`: an open `/dev/fuse`, opened in this very user
-    /// namespace. Everybody inside it gets in, and the kernel judges modes and owners by itself.
+    /// namespace. `owner` is a uid and a gid that exist in it. Everybody inside it gets in, and the kernel
+    /// judges modes and owners by itself.
     /// Requests wait until somebody answers; all of them fail once `device` is closed everywhere.
     /// See fuse(4) and mount.fuse(8).
-    pub fn fuse(device: BorrowedFd<'_>) -> SyscallResult<Self> {
+    pub fn fuse(device: BorrowedFd<'_>, owner: (u32, u32)) -> SyscallResult<Self> {
         Self::new(
             "fuse",
             &[
                 ("source", "wardian"),
                 ("fd", &device.as_raw_fd().to_string()),
                 ("rootmode", "40000"),
-                ("user_id", "0"),
-                ("group_id", "0"),
+                ("user_id", &owner.0.to_string()),
+                ("group_id", &owner.1.to_string()),
                 ("default_permissions", ""),
                 ("allow_other", ""),
             ],

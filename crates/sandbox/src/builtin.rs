@@ -7,8 +7,8 @@
 //!                                                                     passed
 //! ```
 //!
-//! Where a user's superuser needs system directories with shifted owners, pid 1 hands out a FUSE device
-//! between the last two but one: what [`Sealed::take_system_layers`] returns is to be served before
+//! Where the kernel cannot layer a directory of the host as the sandbox needs it, pid 1 hands out a FUSE
+//! device between the last two but one: what [`Sealed::take_system_layers`] returns is to be served before
 //! [`Sealed::guard`], which waits for a file system that rests on it.
 //!
 //! Each phase consumes the last one, and dropping any of them takes down what it has made: pid 1
@@ -17,6 +17,7 @@
 mod confinement;
 mod devices;
 mod filesystem;
+mod fill;
 mod init;
 mod launch;
 mod probe;
@@ -34,7 +35,9 @@ pub use launch::{
 };
 pub use probe::Check;
 pub use protocol::{Ended, NoDevice, Stage};
-pub use system_layers::{DEVICE as FUSE_DEVICE, ServedLayers, SystemLayers};
+pub use system_layers::{
+    DEVICE as FUSE_DEVICE, ServedDirectory, ServedLayers, SystemLayers, Unavailable,
+};
 
 /// What a socket made inside the seal is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use wardian_linux::mount::Depth;
 
 /// What to mount where, parents before children.
@@ -22,17 +23,19 @@ pub struct Tree {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TreeRole {
-    /// Holds layers of overlays, or directories to bind.
+    /// Holds the sandbox's own layers, or directories to bind.
     Layers,
-    /// As `Layers`, but a system directory, whose files belong to users of the host that may be nobody
-    /// inside.
+    /// A layer below one of the sandbox's own: a system directory, whose files belong to users of the
+    /// host that may be nobody inside.
     System,
+    /// A layer below one of the sandbox's own: what the agent works on.
+    Workspace,
     /// Is bound as it is.
     Whole,
 }
 
 /// Index of a tree in its plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeId(usize);
 
 /// A place below a tree. The path is relative, of plain components, and Wardian's own choice.
@@ -125,12 +128,12 @@ impl FilesystemPlan {
         });
     }
 
-    /// The system directories that are layered.
-    pub fn system_directories(&self) -> impl Iterator<Item = &Path> {
-        self.trees
-            .iter()
-            .filter(|tree| tree.role == TreeRole::System)
-            .map(|tree| tree.path.as_path())
+    /// The trees with a role, and their names.
+    pub fn with_role(&self, role: TreeRole) -> impl Iterator<Item = (TreeId, &Tree)> {
+        let trees = self.trees.iter().enumerate();
+        trees
+            .filter(move |(_, tree)| tree.role == role)
+            .map(|(index, tree)| (TreeId(index), tree))
     }
 
     /// Where `place` lies on the host.

@@ -4,6 +4,7 @@ use wardian_sandbox::builtin::{LaunchError, Stage};
 use wardian_sandbox::channel::ProtocolError;
 use wardian_sandbox::image::ImageError;
 
+use crate::layers;
 use crate::protocol::{Failure, FailureKind};
 
 /// A sandbox that did not start, or could not go on.
@@ -75,6 +76,7 @@ impl From<LaunchError> for Failed {
             LaunchError::IdMap { .. } => failed.hint(
                 "as root, sandboxes need id-mapped mounts (Linux 5.19, ext4, xfs, btrfs, tmpfs): keep the directory on such a file system, or run as an ordinary user",
             ),
+            LaunchError::Locked { why, .. } => failed.hint(layers::fix(&why)),
             LaunchError::Probe(_) => failed.hint(
                 "nothing was started. `wardian doctor` repeats the checks and tells more",
             ),

@@ -1,10 +1,10 @@
-//! The system directories of a sandbox whose superuser is an ordinary user: served from here, as long as
-//! the sandbox lives.
+//! Lower layers that the kernel cannot take from the host: served from here, as long as the sandbox lives.
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use wardian_filesystem::host_layer::{Export, HostLayer};
-use wardian_sandbox::builtin::{FUSE_DEVICE, NoDevice, ServedLayers};
+use wardian_sandbox::builtin::{FUSE_DEVICE, NoDevice, ServedDirectory, ServedLayers, Unavailable};
+use wardian_sandbox::ids::SystemOwners;
 
 use crate::ending::Ending;
 use crate::failure::Failed;
@@ -25,7 +25,7 @@ pub(crate) fn serve(layers: ServedLayers, ending: &Ending) -> Result<(), Failed>
     } = layers;
     let exports = directories
         .iter()
-        .map(|path| Export::open(ServedLayers::name(path), path))
+        .map(export)
         .collect::<Result<_, _>>()
         .map_err(Failed::sandbox)?;
     let share = open_files() / SHARE;
@@ -45,26 +45,65 @@ pub(crate) fn serve(layers: ServedLayers, ending: &Ending) -> Result<(), Failed>
     layer.serve(device, ended).map_err(Failed::sandbox)
 }
 
+fn export(directory: &ServedDirectory) -> std::io::Result<Export> {
+    let export = Export::open(directory.name(), &directory.path)?;
+    let points = directory.mounts.iter();
+    let points = points.filter_map(|point| point.strip_prefix(&directory.path).ok());
+    Ok(points.fold(export, Export::with_mount))
+}
+
 /// How many descriptors this process may have.
 fn open_files() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// What a superuser should know who cannot have them, with the way out.
-pub(crate) fn unavailable(why: &NoDevice) -> Note {
-    let fix = match why.errno.map(Errno::from_raw_os_error) {
-        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
+/// What a person should know whose sandbox goes without, with the way out.
+pub(crate) fn unavailable(missing: &Unavailable) -> Vec<Note> {
+    let Unavailable {
+        why,
+        owners,
+        unseen,
+    } = missing;
+    let note = |feature: String, lack| Note {
+        feature,
+        lack,
+        why: format!("{}; {}", why.error, fix(why)),
+    };
+    let unchangeable = (*owners == SystemOwners::Shifted).then(|| {
+        note(
+            "what the host has in /usr, /etc and its other system directories".to_owned(),
+            Lack::NotChangeable,
+        )
+    });
+    let points: Vec<_> = unseen
+        .iter()
+        .map(|point| point.display().to_string())
+        .collect();
+    let unseen = (!points.is_empty()).then(|| {
+        note(
+            format!("what is mounted on {}", points.join(", ")),
+            Lack::NotSeen,
+        )
+    });
+    unchangeable.into_iter().chain(unseen).collect()
+}
+
+/// How a user gets a FUSE device.
+pub fn fix(why: &NoDevice) -> String {
+    match why.errno.map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT) => format!(
+            "load the kernel's module with `sudo modprobe fuse`; in a container, start it with `--device {FUSE_DEVICE}`"
+        ),
+        Some(Errno::NODEV | Errno::NXIO) => {
             "load the kernel's module with `sudo modprobe fuse`".to_owned()
         }
         Some(Errno::ACCESS) => format!(
             "`sudo chmod 666 {FUSE_DEVICE}` opens it to all users, as distributions usually have it"
         ),
+        Some(Errno::PERM) => format!(
+            "in a container, start it with `--device {FUSE_DEVICE}`; elsewhere, find out which security module forbids it"
+        ),
         _ => "Linux 4.18 and later let users mount FUSE in namespaces of their own, unless a security module forbids it".to_owned(),
-    };
-    Note {
-        feature: "what the host has in /usr, /etc and its other system directories".to_owned(),
-        lack: Lack::NotChangeable,
-        why: format!("{}; {fix}", why.error),
     }
 }

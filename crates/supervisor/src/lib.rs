@@ -9,7 +9,7 @@ mod confinement;
 mod door;
 mod ending;
 mod failure;
-mod layers;
+pub mod layers;
 pub mod limits;
 pub mod protocol;
 mod record;

@@ -134,6 +134,7 @@ pub struct Note {
 pub enum Lack {
     NotLimited,
     NotChangeable,
+    NotSeen,
 }
 
 impl fmt::Display for Note {
@@ -141,6 +142,7 @@ impl fmt::Display for Note {
         let lack = match self.lack {
             Lack::NotLimited => "is not limited here",
             Lack::NotChangeable => "cannot be changed here",
+            Lack::NotSeen => "is not to be seen inside",
         };
         write!(f, "{} {lack}: {}", self.feature, self.why)
     }

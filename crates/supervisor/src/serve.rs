@@ -163,17 +163,25 @@ impl Life<'_> {
             self.note("the network", why)?;
         }
         let layers = sealed.take_system_layers()?;
-        let served = match &layers {
-            SystemLayers::Served(layers) => layers.directories.as_slice(),
-            SystemLayers::Direct | SystemLayers::Unavailable(_) => &[],
+        let served: Vec<PathBuf> = match &layers {
+            SystemLayers::Served(layers) => layers
+                .directories
+                .iter()
+                .map(|directory| directory.path.clone())
+                .collect(),
+            SystemLayers::Direct | SystemLayers::Unavailable(_) => Vec::new(),
         };
-        if let Some(why) = confinement::confine(self.recorder.directory(), cgroups, served)? {
+        if let Some(why) = confinement::confine(self.recorder.directory(), cgroups, &served)? {
             self.note("the supervisor", &why)?;
         }
         match layers {
             SystemLayers::Direct => {}
             SystemLayers::Served(layers) => layers::serve(layers, ending)?,
-            SystemLayers::Unavailable(why) => self.say(layers::unavailable(&why))?,
+            SystemLayers::Unavailable(missing) => {
+                for note in layers::unavailable(&missing) {
+                    self.say(note)?;
+                }
+            }
         }
         let door = door.open(sealed.take_listeners(), ending)?;
         let guarded = sealed.guard()?;

@@ -13,13 +13,14 @@ use rustix::fs::{
     StatxTimestamp,
 };
 use rustix::io::Errno;
-use wardian_linux::userns::{IdMaps, IdRange};
+use wardian_linux::userns::IdMaps;
 
 use super::error::{Answer, Refusal};
 use super::files::{OpenFiles, Stamp};
 use super::listings::{Listed, Listings};
 use super::nodes::{Content, Nodes, Place, TOP};
-use super::{Export, HostLayer, MAX_READ};
+use super::owners;
+use super::{Export, HostLayer, MAX_READ, Mounted, MountedKind};
 
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -218,19 +219,42 @@ impl Tree {
             return Err(Refusal::WrongKind);
         };
         let export = self.exports.get(*export).ok_or(Refusal::Absent)?;
-        let path = if **path == *"" { Path::new(".") } else { path };
+        let (root, path) = match export.mount_of(path) {
+            Some((mounted, rest)) if mounted.kind == MountedKind::File => {
+                return match rest == Path::new("") {
+                    true => Ok(mounted.root.try_clone().map_err(|_| Refusal::TooMany)?),
+                    false => Err(Refusal::Absent),
+                };
+            }
+            Some((mounted, rest)) => (&mounted.root, rest),
+            None => (&export.directory, &**path),
+        };
+        let path = if path == Path::new("") {
+            Path::new(".")
+        } else {
+            path
+        };
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH
             | ResolveFlags::NO_SYMLINKS
             | ResolveFlags::NO_MAGICLINKS
             | ResolveFlags::NO_XDEV;
-        rustix::fs::openat2(&export.directory, path, flags, Mode::empty(), resolve).map_err(
+        rustix::fs::openat2(root, path, flags, Mode::empty(), resolve).map_err(
             |errno| match errno {
                 // Another mount, or a symlink where a directory was.
                 Errno::XDEV | Errno::LOOP | Errno::NOTDIR | Errno::NOENT => Refusal::Absent,
                 errno => Refusal::Host(errno),
             },
         )
+    }
+
+    /// Whether `place` is where one of the mounts begins that are shown.
+    fn is_mounted(&self, place: &Place) -> bool {
+        let Place::Below { export, path } = place else {
+            return false;
+        };
+        let export = self.exports.get(*export);
+        export.is_some_and(|export| export.mounts.iter().any(|mounted| mounted.point == **path))
     }
 
     fn status(&self, place: &Place) -> Answer<Statx> {
@@ -294,15 +318,19 @@ impl Tree {
                 continue;
             }
             let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-            let Ok(status) = statx(directory.as_fd(), name, flags) else {
-                // Removed meanwhile.
-                continue;
-            };
             let Some(child) = place.child(name) else {
                 continue;
             };
+            let status = match self.is_mounted(&child) {
+                true => self.status(&child),
+                false => statx(directory.as_fd(), name, flags),
+            };
+            let Ok(status) = status else {
+                // Removed meanwhile.
+                continue;
+            };
             let is_another_mount = status.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
-            if !is_another_mount && self.readable(&child, &status) {
+            if (!is_another_mount || self.is_mounted(&child)) && self.readable(&child, &status) {
                 entries.push(self.listed(name.to_owned(), child, &status));
             }
         }
@@ -318,6 +346,7 @@ impl Tree {
     }
 
     fn attributes_of(&self, number: u64, status: &Statx) -> FileAttr {
+        let (uid, gid) = owners::inside(&self.owners, status.stx_uid, status.stx_gid);
         FileAttr {
             ino: INodeNo(number),
             size: status.stx_size,
@@ -330,8 +359,8 @@ impl Tree {
             // Without the bits that change a program's ids.
             perm: status.stx_mode & 0o1777,
             nlink: status.stx_nlink,
-            uid: inside(&self.owners.uids, status.stx_uid),
-            gid: inside(&self.owners.gids, status.stx_gid),
+            uid,
+            gid,
             rdev: device_number(status.stx_rdev_major, status.stx_rdev_minor),
             blksize: status.stx_blksize,
             flags: 0,
@@ -344,11 +373,13 @@ impl Tree {
     }
 }
 
-/// The same number, if it is an id inside: 0 always is.
-fn inside(ranges: &[IdRange], id: u32) -> u32 {
-    match IdRange::outside_of(ranges, id) {
-        Some(_) => id,
-        None => 0,
+impl Export {
+    /// The innermost of the mounts that `path` lies on, and the path below it.
+    fn mount_of<'a>(&self, path: &'a Path) -> Option<(&Mounted, &'a Path)> {
+        self.mounts.iter().find_map(|mounted| {
+            let rest = path.strip_prefix(&mounted.point).ok()?;
+            Some((mounted, rest))
+        })
     }
 }
 

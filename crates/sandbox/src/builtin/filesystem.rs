@@ -11,9 +11,8 @@ use thiserror::Error;
 use wardian_linux::SyscallError;
 use wardian_linux::mount::{self, Depth, DetachedMount, Restrictions};
 
-use super::devices;
-use super::system_layers::ServedLayers;
-use crate::plan::{Access, Content, FilesystemPlan, Place, Tree, TreeRole};
+use super::{devices, system_layers};
+use crate::plan::{Access, Content, FilesystemPlan, Place, Tree, TreeId, TreeRole};
 
 #[derive(Debug, Error)]
 pub(super) enum AssembleError {
@@ -37,19 +36,19 @@ enum OpenTree {
 }
 
 /// Builds the new root and makes it `/`. `mapped` holds the id-mapped trees, or nothing if the host's
-/// ids are used as they are. `system` holds the system directories by name, if they are served.
+/// ids are used as they are. `served` takes the place of the host's own trees.
 pub(super) fn assemble(
     plan: &FilesystemPlan,
     mapped: Vec<OwnedFd>,
-    system: Option<DetachedMount>,
+    served: Option<ServedTrees>,
 ) -> Result<(), AssembleError> {
     mount::make_private()?;
     // Before anything is mounted over: sources may lie below /tmp.
     let devices = devices::HostDevices::open()?;
     let mut sources = open_sources(plan, mapped)?;
     let staging = stage()?;
-    if let Some(system) = system {
-        replace_system(plan, &mut sources, system, staging.as_fd())?;
+    if let Some(served) = served {
+        served.replace(&mut sources, staging.as_fd())?;
     }
     let mut trees = Vec::with_capacity(sources.len());
     for (index, (tree, source)) in plan.trees().iter().zip(sources).enumerate() {
@@ -94,30 +93,38 @@ fn open_sources(
 
 fn open_unmapped(tree: &Tree) -> Result<OpenTree, AssembleError> {
     Ok(match tree.role {
-        TreeRole::Layers | TreeRole::System => {
+        TreeRole::Layers | TreeRole::System | TreeRole::Workspace => {
             OpenTree::Directory(open_directory(CWD, &tree.path)?)
         }
         TreeRole::Whole => OpenTree::Detached(DetachedMount::bind(&tree.path, tree.depth)?),
     })
 }
 
-/// Puts the directories that `system` serves in place of the host's own.
-fn replace_system(
-    plan: &FilesystemPlan,
-    sources: &mut [OpenTree],
-    system: DetachedMount,
-    staging: BorrowedFd<'_>,
-) -> Result<(), SyscallError> {
-    make_directory(staging, OsStr::new("system"), 0o700)?;
-    let target = open_directory(staging, Path::new("system"))?;
-    let system = system.attach(target.as_fd())?;
-    for (tree, source) in plan.trees().iter().zip(sources) {
-        if tree.role == TreeRole::System {
-            let name = Path::new(ServedLayers::name(&tree.path));
-            *source = OpenTree::Directory(open_directory(system.as_fd(), name)?);
+/// Trees that somebody outside answers for, and the mount that has them.
+pub(super) struct ServedTrees {
+    pub(super) mount: DetachedMount,
+    pub(super) trees: Vec<TreeId>,
+}
+
+impl ServedTrees {
+    /// Puts them in place of the host's own.
+    fn replace(
+        self,
+        sources: &mut [OpenTree],
+        staging: BorrowedFd<'_>,
+    ) -> Result<(), SyscallError> {
+        make_directory(staging, OsStr::new("served"), 0o700)?;
+        let target = open_directory(staging, Path::new("served"))?;
+        let mount = self.mount.attach(target.as_fd())?;
+        for tree in self.trees {
+            let name = system_layers::name(tree);
+            let directory = open_directory(mount.as_fd(), Path::new(&name))?;
+            if let Some(source) = sources.get_mut(tree.index()) {
+                *source = OpenTree::Directory(directory);
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// An empty file system with `root`, itself a mount, and a directory for each tree. It covers `/tmp`
@@ -148,7 +155,7 @@ fn settle(
     staging: BorrowedFd<'_>,
 ) -> Result<OpenTree, SyscallError> {
     match (tree.role, source) {
-        (TreeRole::Layers | TreeRole::System, OpenTree::Detached(mount)) => {
+        (TreeRole::Layers | TreeRole::System | TreeRole::Workspace, OpenTree::Detached(mount)) => {
             let name = format!("tree{index}");
             make_directory(staging, OsStr::new(&name), 0o700)?;
             let target = open_directory(staging, Path::new(&name))?;

@@ -11,18 +11,18 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, WaitOptions};
-use wardian_linux::mount::DetachedMount;
 use wardian_linux::process::{self, Exit, Forked};
 use wardian_linux::seal::{self, SealedSockets};
 use wardian_linux::signal::SignalFd;
 use wardian_linux::userns::{self, MapWriter};
 
+use super::filesystem::ServedTrees;
 use super::program::{self, Standard};
-use super::protocol::{Ended, FromInit, Mounted, Stage, ToInit};
+use super::protocol::{Ended, FromInit, Mounted, NoDevice, Stage, ToInit};
 use super::{Listener, filesystem, probe, system_layers, terminal};
 use crate::channel::{Channel, ProtocolError};
-use crate::ids::{Identity, SystemOwners};
-use crate::plan::FilesystemPlan;
+use crate::ids::Identity;
+use crate::plan::{FilesystemPlan, TreeId};
 use crate::spec::SandboxSpec;
 
 /// What pid 1 works from; all of it plain data.
@@ -31,7 +31,6 @@ pub(super) struct Init {
     pub(super) spec: SandboxSpec,
     pub(super) plan: FilesystemPlan,
     pub(super) identity: Identity,
-    pub(super) system_owners: SystemOwners,
     pub(super) limits: program::Limits,
 }
 
@@ -70,10 +69,14 @@ impl Init {
 
     fn stages(&self) -> Result<Infallible, Failure> {
         self.seal()?;
-        let trees = self.receive_trees()?;
+        let (trees, served) = self.receive_trees()?;
+        let device = (!served.is_empty()).then(system_layers::open_device);
         self.become_inside().during(Stage::Identity)?;
-        let system = self.mount_system_layers()?;
-        filesystem::assemble(&self.plan, trees, system).during(Stage::Filesystem)?;
+        let served = match device {
+            Some(device) => self.mount_system_layers(served, device)?,
+            None => None,
+        };
+        filesystem::assemble(&self.plan, trees, served).during(Stage::Filesystem)?;
         rustix::system::sethostname(self.spec.name.as_str().as_bytes())
             .during(Stage::Filesystem)?;
         let terminal = self.open_terminal()?;
@@ -104,13 +107,14 @@ impl Init {
             .during(Stage::Seal)
     }
 
-    fn receive_trees(&self) -> Result<Vec<OwnedFd>, Failure> {
+    /// All that are id-mapped, and the names of those that are to be served.
+    fn receive_trees(&self) -> Result<(Vec<OwnedFd>, Vec<TreeId>), Failure> {
         let mut trees = Vec::new();
         loop {
             let (message, descriptors) = self.channel.receive().during(Stage::Filesystem)?;
             match message {
                 ToInit::Trees => trees.extend(descriptors),
-                ToInit::Assemble => return Ok(trees),
+                ToInit::Assemble { served } => return Ok((trees, served)),
                 other => return Err(unexpected(&other)),
             }
         }
@@ -126,11 +130,16 @@ impl Init {
     }
 
     /// The supervisor serves the mount as soon as it has the device: what is looked up earlier waits.
-    fn mount_system_layers(&self) -> Result<Option<DetachedMount>, Failure> {
-        if self.system_owners == SystemOwners::Kept {
-            return Ok(None);
-        }
-        match system_layers::mount() {
+    fn mount_system_layers(
+        &self,
+        trees: Vec<TreeId>,
+        device: Result<OwnedFd, NoDevice>,
+    ) -> Result<Option<ServedTrees>, Failure> {
+        let mounted = device.and_then(|device| {
+            let mount = system_layers::mount(&device, self.identity.init)?;
+            Ok((mount, device))
+        });
+        match mounted {
             Ok((mount, device)) => {
                 let message = FromInit::SystemLayers(Mounted::Served);
                 self.channel
@@ -138,10 +147,11 @@ impl Init {
                     .during(Stage::Filesystem)?;
                 // Held outside only, the mount's requests fail at once should the supervisor die.
                 drop(device);
-                Ok(Some(mount))
+                Ok(Some(ServedTrees { mount, trees }))
             }
             Err(why) => {
                 self.say(&FromInit::SystemLayers(Mounted::Unavailable(why)))?;
+                self.expect(|message| matches!(message, ToInit::DoWithout).then_some(()))?;
                 Ok(None)
             }
         }

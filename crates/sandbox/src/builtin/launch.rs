@@ -10,17 +10,18 @@ use wardian_linux::mount::DetachedMount;
 use wardian_linux::process::{self, Child, Forked};
 use wardian_linux::userns::{self, IdMaps};
 
+use super::fill::Filling;
 use super::init::Init;
 use super::probe::Check;
-use super::protocol::{Ended, FromInit, Mounted, Stage, ToInit};
-use super::system_layers::{ServedLayers, SystemLayers};
+use super::protocol::{Ended, FromInit, Mounted, NoDevice, Stage, ToInit};
+use super::system_layers::{self, ServedDirectory, ServedLayers, SystemLayers, Unavailable};
 use super::{Listener, ProcessLimits};
 use crate::channel::{Channel, ProtocolError};
 use crate::ids::{Identity, Privilege, SystemOwners};
-use crate::image::{self, Cover, HostImage, IdentityFiles, ImageError, LayerDirectories};
+use crate::image::{self, Cover, HostImage, ImageError, LayerDirectories};
 use crate::janitor::Janitor;
 use crate::plan::FilesystemPlan;
-use crate::spec::{Account, SandboxSpec};
+use crate::spec::SandboxSpec;
 use crate::state::SandboxDirectory;
 
 #[derive(Debug, Error)]
@@ -35,6 +36,15 @@ pub enum LaunchError {
     IdMap { path: PathBuf, source: SyscallError },
     #[error("{path}: {source}")]
     Layers { path: PathBuf, source: io::Error },
+    #[error(
+        "{directory} cannot be layered: {mount} is a mount below it, which the kernel lets no ordinary user pass over, and FUSE cannot stand in: {}",
+        .why.error
+    )]
+    Locked {
+        directory: PathBuf,
+        mount: PathBuf,
+        why: NoDevice,
+    },
     #[error("pid 1 of the sandbox: {0}")]
     Protocol(#[from] ProtocolError),
     #[error("the sandbox does not hold: {}", describe(.0))]
@@ -139,7 +149,6 @@ fn enter(channel: Channel, prepared: Prepared) -> ! {
     match arranged {
         Ok(channel) => Init {
             channel,
-            system_owners: prepared.requested.system_owners(),
             spec: prepared.requested.spec,
             plan: prepared.plan,
             identity: prepared.identity,
@@ -234,11 +243,32 @@ impl Spawned {
     pub fn seal(self, certificate: &str) -> Result<Sealed, LaunchError> {
         let identity = &self.prepared.identity;
         userns::write_maps(self.pid(), &identity.maps, identity.writer)?;
-        self.fill_layers(certificate)?;
-        if self.prepared.requested.privilege == Privilege::Root {
+        let Prepared {
+            requested,
+            image,
+            layers,
+            plan,
+            identity,
+        } = &self.prepared;
+        // Pid 1 has its own copy of the host's mounts by now.
+        let lowers = system_layers::choose(plan, requested.system_owners(), requested.privilege)?;
+        let filling = Filling {
+            spec: &requested.spec,
+            privilege: requested.privilege,
+            identity,
+            image,
+            layers,
+            lowers: &lowers,
+        };
+        filling.fill(certificate)?;
+        if requested.privilege == Privilege::Root {
             self.send_mapped_trees()?;
         }
-        self.launched.send(&ToInit::Assemble, &[])?;
+        let served = lowers.served;
+        let assemble = ToInit::Assemble {
+            served: served.iter().map(|directory| directory.tree).collect(),
+        };
+        self.launched.send(&assemble, &[])?;
         let (message, descriptors) = self.launched.receive()?;
         let FromInit::Sealed {
             listeners,
@@ -251,62 +281,16 @@ impl Spawned {
             return Err(ProtocolError::Unexpected("listeners without sockets".to_owned()).into());
         }
         Ok(Sealed {
+            privilege: self.prepared.requested.privilege,
             system_owners: self.prepared.requested.system_owners(),
-            plan: self.prepared.plan,
+            served,
+            layers: self.prepared.layers,
             owners: self.prepared.identity.maps,
             spec: self.prepared.requested.spec,
             launched: self.launched,
             listeners: listeners.into_iter().zip(descriptors).collect(),
             shortfalls,
         })
-    }
-
-    fn fill_layers(&self, certificate: &str) -> Result<(), LaunchError> {
-        let Prepared {
-            requested,
-            image,
-            layers,
-            identity,
-            ..
-        } = &self.prepared;
-        let privilege = requested.privilege;
-        let has_one_id =
-            requested.spec.account == Account::Superuser && !identity.has_subordinate_ids;
-        for name in image.directories() {
-            let lower = Path::new("/").join(name);
-            let upper = layers.upper(name);
-            let cover = Cover {
-                lower: &lower,
-                upper: &upper,
-            };
-            let filled = match (name, privilege) {
-                ("etc", _) => cover.hide_private().and_then(|()| {
-                    IdentityFiles {
-                        spec: &requested.spec,
-                    }
-                    .place(&cover)?;
-                    if has_one_id {
-                        IdentityFiles::keep_apt_root(&cover)?;
-                    }
-                    Ok(())
-                }),
-                ("var", _) => cover.hide_most_of_var(),
-                // As root, the kernel's own checks do not hide them: the ids are mapped.
-                ("opt", Privilege::Root) => cover.hide_private(),
-                ("usr", Privilege::Root) => cover.hide_private_below("local"),
-                _ => Ok(()),
-            };
-            filled.map_err(|source| LaunchError::Layers {
-                path: lower.clone(),
-                source,
-            })?;
-        }
-        image::place_certificate(certificate, layers)
-            .map(drop)
-            .map_err(|source| LaunchError::Layers {
-                path: layers.root().to_owned(),
-                source,
-            })
     }
 
     fn send_mapped_trees(&self) -> Result<(), LaunchError> {
@@ -338,8 +322,10 @@ impl Spawned {
 #[derive(Debug)]
 pub struct Sealed {
     spec: SandboxSpec,
-    plan: FilesystemPlan,
+    privilege: Privilege,
     system_owners: SystemOwners,
+    served: Vec<ServedDirectory>,
+    layers: LayerDirectories,
     owners: IdMaps,
     launched: Launched,
     listeners: Vec<(Listener, OwnedFd)>,
@@ -357,10 +343,11 @@ impl Sealed {
         &self.shortfalls
     }
 
-    /// How the system directories get in, once pid 1 knows: to be called once, and what it returns to be
-    /// served before [`guard`](Self::guard).
+    /// How the lower layers get in, once pid 1 knows: to be called once, and what it returns to be served
+    /// before [`guard`](Self::guard).
     pub fn take_system_layers(&mut self) -> Result<SystemLayers, LaunchError> {
-        if self.system_owners == SystemOwners::Kept {
+        let directories = std::mem::take(&mut self.served);
+        if directories.is_empty() {
             return Ok(SystemLayers::Direct);
         }
         let (message, mut descriptors) = self.launched.receive()?;
@@ -368,15 +355,61 @@ impl Sealed {
             (FromInit::SystemLayers(Mounted::Served), Some(device)) => {
                 Ok(SystemLayers::Served(ServedLayers {
                     device,
-                    directories: self.plan.system_directories().map(Path::to_owned).collect(),
+                    directories,
                     owners: self.owners.clone(),
                 }))
             }
-            (FromInit::SystemLayers(Mounted::Unavailable(why)), None) => {
-                Ok(SystemLayers::Unavailable(why))
-            }
+            (FromInit::SystemLayers(Mounted::Unavailable(why)), None) => self
+                .do_without(directories, why)
+                .map(SystemLayers::Unavailable),
             (message, _) => self.launched.unexpected(&message),
         }
+    }
+
+    /// As root: what is mounted is hidden, and the kernel layers the rest.
+    fn do_without(
+        &self,
+        directories: Vec<ServedDirectory>,
+        why: NoDevice,
+    ) -> Result<Unavailable, LaunchError> {
+        let mut unseen = Vec::new();
+        for ServedDirectory {
+            path,
+            mounts,
+            locked,
+            covering,
+            ..
+        } in directories
+        {
+            if let Some(mount) = locked.filter(|_| self.privilege == Privilege::Rootless) {
+                return Err(LaunchError::Locked {
+                    directory: path,
+                    mount,
+                    why,
+                });
+            }
+            self.hide(&path, &covering)
+                .map_err(|source| LaunchError::Layers { path, source })?;
+            unseen.extend(mounts);
+        }
+        self.launched.send(&ToInit::DoWithout, &[])?;
+        Ok(Unavailable {
+            why,
+            owners: self.system_owners,
+            unseen,
+        })
+    }
+
+    fn hide(&self, directory: &Path, points: &[PathBuf]) -> io::Result<()> {
+        let name = directory.file_name().unwrap_or_default();
+        let cover = Cover {
+            lower: directory,
+            upper: &self.layers.upper(&name.to_string_lossy()),
+        };
+        let points = points.iter();
+        points
+            .filter_map(|point| point.strip_prefix(directory).ok())
+            .try_for_each(|point| cover.hide(point))
     }
 
     /// Waits for the file system and has pid 1 prove the promises from inside.

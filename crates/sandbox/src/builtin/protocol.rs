@@ -2,7 +2,10 @@
 //! program does cannot reach this socket.
 
 use serde::{Deserialize, Serialize};
+use wardian_linux::SyscallError;
 use wardian_linux::process::Exit;
+
+use crate::plan::TreeId;
 
 /// From the supervisor to pid 1.
 #[derive(Debug, Serialize, Deserialize)]
@@ -10,7 +13,12 @@ pub(super) enum ToInit {
     /// Descriptors: id-mapped trees of the plan, in order, as many as fit.
     Trees,
     /// All trees are there and the layers are filled: mount them.
-    Assemble,
+    Assemble {
+        /// Trees that come through FUSE, if that can be had.
+        served: Vec<TreeId>,
+    },
+    /// After [`Mounted::Unavailable`]: the layers are made for that now.
+    DoWithout,
     /// Prove from inside that the seal holds.
     Probe,
     /// Make the program's process, but do not let it run yet. Descriptors: stdin, stdout, stderr, unless
@@ -32,8 +40,8 @@ pub(super) enum FromInit {
         /// What this host does not offer, for a person to read; the seal holds without it.
         shortfalls: Vec<String>,
     },
-    /// Only where the system directories' owners are shifted, before they are layered. Descriptor: the
-    /// mounted FUSE device, which has to be served from now on.
+    /// Only where something is to be served, before it is layered. Descriptor: the mounted FUSE device,
+    /// which has to be served from now on.
     SystemLayers(Mounted),
     /// The file system stands. Descriptor: the master side of the terminal, if there is one.
     Assembled,
@@ -53,11 +61,11 @@ pub(super) enum FromInit {
     },
 }
 
-/// Whether the system directories come through FUSE.
+/// Whether what is to be served comes through FUSE.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Mounted {
     Served,
-    /// They come as the kernel shows them.
+    /// It comes as the kernel layers it, if it does.
     Unavailable(NoDevice),
 }
 
@@ -66,6 +74,15 @@ pub(super) enum Mounted {
 pub struct NoDevice {
     pub error: String,
     pub errno: Option<i32>,
+}
+
+impl From<SyscallError> for NoDevice {
+    fn from(error: SyscallError) -> Self {
+        Self {
+            errno: error.errno(),
+            error: error.to_string(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

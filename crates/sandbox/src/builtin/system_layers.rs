@@ -1,29 +1,37 @@
-//! The system directories of a superuser who is an ordinary user outside: through FUSE, where the host
-//! offers it.
+//! Lower layers that the kernel cannot take from the host as a sandbox needs them: somebody outside answers
+//! for them, through FUSE.
+//!
+//! | who starts it | account | which | what the kernel would do |
+//! |---|---|---|---|
+//! | a user | superuser | all system directories | leave their owners without an id inside |
+//! | a user | any | those with a mount below | refuse the layer |
+//! | root | any | those with a mount below | show nothing of that mount |
 
-use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
-use wardian_linux::SyscallError;
 use wardian_linux::mount::DetachedMount;
 use wardian_linux::userns::IdMaps;
+use wardian_linux::{SyscallError, SyscallResult};
 
 use super::protocol::NoDevice;
+use crate::ids::{Privilege, SystemOwners};
+use crate::image::{Below, Mounts};
+use crate::plan::{FilesystemPlan, TreeId, TreeRole};
 
 /// How programs and the kernel's FUSE meet.
 pub const DEVICE: &str = "/dev/fuse";
 
-/// How the sandbox gets its system directories.
+/// How the sandbox gets its lower layers.
 #[derive(Debug)]
 pub enum SystemLayers {
-    /// The kernel layers them.
+    /// The kernel layers the host's directories.
     Direct,
-    /// Somebody outside has to answer for them.
+    /// Somebody outside has to answer for some of them.
     Served(ServedLayers),
-    /// As `Direct`, though a superuser inside cannot change them like that.
-    Unavailable(NoDevice),
+    /// As `Direct`, though something is missing inside.
+    Unavailable(Unavailable),
 }
 
 /// What is to be served, read-only.
@@ -31,31 +39,109 @@ pub enum SystemLayers {
 pub struct ServedLayers {
     /// Mounted in the sandbox; the mount ends with pid 1.
     pub device: OwnedFd,
-    /// The directories of the host. The mount's root has each by its [`name`](Self::name).
-    pub directories: Vec<PathBuf>,
+    pub directories: Vec<ServedDirectory>,
     /// The ids that exist inside.
     pub owners: IdMaps,
 }
 
-impl ServedLayers {
-    /// The name of one of the directories in the mount's root.
-    pub fn name(directory: &Path) -> &OsStr {
-        // Each lies right below `/`.
-        directory.file_name().unwrap_or_default()
+/// A directory of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedDirectory {
+    pub(super) tree: TreeId,
+    pub path: PathBuf,
+    /// Mount points below, whose files are to be seen as well.
+    pub mounts: Vec<PathBuf>,
+    /// The mount for which an ordinary user's kernel refuses the layer.
+    pub(super) locked: Option<PathBuf>,
+    /// What to hide if the kernel is to layer it after all.
+    pub(super) covering: Vec<PathBuf>,
+}
+
+impl ServedDirectory {
+    /// Its name in the mount's root.
+    pub fn name(&self) -> String {
+        name(self.tree)
     }
 }
 
-/// Inside, in the outer user namespace: a new FUSE mount and its device. A device that was opened in
-/// another user namespace could not be mounted in this one.
-pub(super) fn mount() -> Result<(DetachedMount, OwnedFd), NoDevice> {
-    let mounted = || -> Result<_, SyscallError> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        let device = rustix::fs::open(DEVICE, flags, Mode::empty())
-            .map_err(|errno| SyscallError::new(format!("open({DEVICE:?}, O_RDWR)"), errno))?;
-        Ok((DetachedMount::fuse(device.as_fd())?, device))
+pub(super) fn name(tree: TreeId) -> String {
+    tree.index().to_string()
+}
+
+/// What a sandbox goes without for want of a device.
+#[derive(Debug)]
+pub struct Unavailable {
+    pub why: NoDevice,
+    /// If they are to be shifted, a superuser inside cannot change the system directories.
+    pub owners: SystemOwners,
+    /// Mounts of the host whose files are not there.
+    pub unseen: Vec<PathBuf>,
+}
+
+/// How the host's directories become lower layers.
+#[derive(Debug)]
+pub(super) struct Lowers {
+    pub(super) served: Vec<ServedDirectory>,
+    /// Mount points in all others: to be hidden, lest the layer shows what is covered there.
+    pub(super) covering: Vec<PathBuf>,
+}
+
+/// As the host's mounts are now.
+pub(super) fn choose(
+    plan: &FilesystemPlan,
+    owners: SystemOwners,
+    privilege: Privilege,
+) -> SyscallResult<Lowers> {
+    let mounts = Mounts::read()?;
+    let mut lowers = Lowers {
+        served: Vec::new(),
+        covering: Vec::new(),
     };
-    mounted().map_err(|error| NoDevice {
-        errno: error.errno(),
-        error: error.to_string(),
-    })
+    for (role, is_shifted) in [
+        (TreeRole::System, owners == SystemOwners::Shifted),
+        (TreeRole::Workspace, false),
+    ] {
+        for (tree, source) in plan.with_role(role) {
+            let Below {
+                locked,
+                shown,
+                covering,
+            } = mounts.below(&source.path)?;
+            let needed = match privilege {
+                Privilege::Root => !shown.is_empty(),
+                Privilege::Rootless => locked.is_some(),
+            };
+            // Hiding something in the workspace would be a change to be kept.
+            let covering = match role {
+                TreeRole::System => covering,
+                TreeRole::Workspace | TreeRole::Layers | TreeRole::Whole => Vec::new(),
+            };
+            if needed || is_shifted {
+                lowers.served.push(ServedDirectory {
+                    tree,
+                    path: source.path.clone(),
+                    mounts: shown,
+                    locked,
+                    covering,
+                });
+            } else {
+                lowers.covering.extend(covering);
+            }
+        }
+    }
+    Ok(lowers)
+}
+
+/// Inside, in the outer user namespace, for a device that was opened in another one could not be mounted
+/// there. The host lets in whoever starts the sandbox, so it comes before any change of ids.
+pub(super) fn open_device() -> Result<OwnedFd, NoDevice> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    rustix::fs::open(DEVICE, flags, Mode::empty())
+        .map_err(|errno| SyscallError::new(format!("open({DEVICE:?}, O_RDWR)"), errno))
+        .map_err(NoDevice::from)
+}
+
+/// Inside, with the ids that own what is mounted: a new FUSE mount.
+pub(super) fn mount(device: &OwnedFd, owner: (u32, u32)) -> Result<DetachedMount, NoDevice> {
+    DetachedMount::fuse(device.as_fd(), owner).map_err(NoDevice::from)
 }

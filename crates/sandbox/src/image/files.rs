@@ -16,6 +16,14 @@ pub struct IdentityFiles<'a> {
     pub spec: &'a SandboxSpec,
 }
 
+/// Those that every sandbox has of its own, below `/etc`.
+const OWN: [&str; 4] = ["hostname", "hosts", "resolv.conf", "machine-id"];
+
+/// Whether a sandbox has a file of its own at `path`, which is relative to `/etc`.
+pub(super) fn is_own(path: &Path) -> bool {
+    OWN.iter().any(|own| path == Path::new(own))
+}
+
 impl IdentityFiles<'_> {
     /// Writes them into the upper layer of `/etc`.
     pub fn place(&self, cover: &Cover<'_>) -> io::Result<()> {
@@ -24,12 +32,9 @@ impl IdentityFiles<'_> {
             "127.0.0.1 localhost {name}\n::1 localhost ip6-localhost ip6-loopback {name}\n"
         );
         let resolver = format!("nameserver {NAME_SERVER}\n");
-        for (path, text) in [
-            ("hostname", format!("{name}\n")),
-            ("hosts", hosts),
-            ("resolv.conf", resolver),
-            ("machine-id", format!("{}\n", random_machine_id())),
-        ] {
+        let host_name = format!("{name}\n");
+        let machine_id = format!("{}\n", random_machine_id());
+        for (path, text) in OWN.iter().zip([host_name, hosts, resolver, machine_id]) {
             cover.replace_file(Path::new(path), text.as_bytes(), 0o644)?;
         }
         self.add_missing_account(cover)

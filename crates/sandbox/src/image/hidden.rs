@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, StatxAttributes, StatxFlags};
 
 /// What the sandbox keeps of the host's `/var`: package managers' databases and caches.
 const VAR_KEPT: [&str; 17] = [
@@ -30,6 +30,17 @@ const VAR_KEPT: [&str; 17] = [
     "lib/shells.state",
 ];
 
+/// Whether a sandbox may see something of the host at or below `path`, which is relative to `/var`.
+pub(super) fn is_kept_of_var(path: &Path) -> bool {
+    leads_to_kept(path) || VAR_KEPT.iter().any(|kept| path.starts_with(kept))
+}
+
+fn leads_to_kept(path: &Path) -> bool {
+    VAR_KEPT
+        .iter()
+        .any(|kept| Path::new(kept).starts_with(path))
+}
+
 /// A directory of the host and the upper layer that covers it.
 #[derive(Debug)]
 pub struct Cover<'a> {
@@ -38,14 +49,15 @@ pub struct Cover<'a> {
 }
 
 impl Cover<'_> {
-    /// Hides all that not every user of the host may read: `/etc/shadow`, host keys, and the like.
+    /// Hides all that not every user of the host may read: `/etc/shadow`, host keys, and the like. What is
+    /// mounted below is another matter: see [`hide_private_at`](Self::hide_private_at).
     pub fn hide_private(&self) -> io::Result<()> {
         self.hide_private_below("")
     }
 
     /// As [`hide_private`](Self::hide_private), of one directory of the layer.
-    pub fn hide_private_below(&self, start: &str) -> io::Result<()> {
-        let mut queue = VecDeque::from([PathBuf::from(start)]);
+    pub fn hide_private_below(&self, start: impl Into<PathBuf>) -> io::Result<()> {
+        let mut queue = VecDeque::from([start.into()]);
         while let Some(directory) = queue.pop_front() {
             let entries = match fs::read_dir(self.lower.join(&directory)) {
                 Ok(entries) => entries,
@@ -55,22 +67,11 @@ impl Cover<'_> {
                 Err(error) => return Err(error),
             };
             for entry in entries {
-                let entry = entry?;
-                let kind = entry.file_type()?;
-                if kind.is_symlink() {
-                    continue;
-                }
-                let path = directory.join(entry.file_name());
-                let mode = entry.metadata()?.permissions().mode();
-                let readable_by_all = if kind.is_dir() {
-                    mode & 0o005 == 0o005
-                } else {
-                    kind.is_file() && mode & 0o004 != 0
-                };
-                if !readable_by_all {
-                    self.hide(&path)?;
-                } else if kind.is_dir() {
-                    queue.push_back(path);
+                let path = directory.join(entry?.file_name());
+                match self.look(&path)? {
+                    Seen::Private => self.hide(&path)?,
+                    Seen::Directory => queue.push_back(path),
+                    Seen::Elsewhere | Seen::Other => {}
                 }
             }
         }
@@ -90,10 +91,7 @@ impl Cover<'_> {
             for entry in entries {
                 let entry = entry?;
                 let path = Path::new(directory).join(entry.file_name());
-                let leads_to_kept = VAR_KEPT
-                    .iter()
-                    .any(|kept| Path::new(kept).starts_with(&path));
-                if !leads_to_kept && !entry.file_type()?.is_symlink() {
+                if !leads_to_kept(&path) && !entry.file_type()?.is_symlink() {
                     self.hide(&path)?;
                 }
             }
@@ -104,7 +102,9 @@ impl Cover<'_> {
                 upper: &self.upper.join(kept),
             };
             match fs::metadata(cover.lower) {
-                Ok(metadata) if metadata.mode() & 0o005 != 0o005 => self.hide(Path::new(kept))?,
+                Ok(metadata) if !is_readable_by_all(metadata.mode()) => {
+                    self.hide(Path::new(kept))?;
+                }
                 Ok(metadata) if metadata.is_dir() => {
                     cover.hide_private_children(self, Path::new(kept))?;
                 }
@@ -122,6 +122,35 @@ impl Cover<'_> {
         Ok(())
     }
 
+    /// As [`hide_private`](Self::hide_private), of what is mounted at `path`.
+    pub fn hide_private_at(&self, path: &Path) -> io::Result<()> {
+        match fs::symlink_metadata(self.lower.join(path)) {
+            Ok(metadata) if !is_readable_by_all(metadata.mode()) => self.hide(path),
+            Ok(metadata) if metadata.is_dir() => self.hide_private_below(path),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn look(&self, path: &Path) -> io::Result<Seen> {
+        let status = rustix::fs::statx(
+            CWD,
+            self.lower.join(path),
+            AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
+            StatxFlags::TYPE | StatxFlags::MODE,
+        )?;
+        let mode = u32::from(status.stx_mode);
+        let is_mount = status.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+        Ok(match FileType::from_raw_mode(mode) {
+            _ if is_mount => Seen::Elsewhere,
+            FileType::Symlink => Seen::Other,
+            _ if !is_readable_by_all(mode) => Seen::Private,
+            FileType::Directory => Seen::Directory,
+            _ => Seen::Other,
+        })
+    }
+
     fn hide_private_children(&self, root: &Cover<'_>, below: &Path) -> io::Result<()> {
         for entry in fs::read_dir(self.lower)? {
             let entry = entry?;
@@ -132,21 +161,18 @@ impl Cover<'_> {
         Ok(())
     }
 
-    /// Covers one path, relative to the layer.
+    /// Covers one path, relative to the layer. What the sandbox already has of its own there stays.
     pub fn hide(&self, path: &Path) -> io::Result<()> {
         self.make_parents(path)?;
+        let target = self.upper.join(path);
         // A character device 0:0 is overlayfs' whiteout; making one needs no privilege.
-        rustix::fs::mknodat(
-            CWD,
-            self.upper.join(path),
-            FileType::CharacterDevice,
-            Mode::empty(),
-            0,
+        rustix::fs::mknodat(CWD, &target, FileType::CharacterDevice, Mode::empty(), 0).or_else(
+            |errno| match errno {
+                rustix::io::Errno::EXIST if target.is_dir() => make_opaque(&target),
+                rustix::io::Errno::EXIST => Ok(()),
+                errno => Err(errno.into()),
+            },
         )
-        .or_else(|errno| match errno {
-            rustix::io::Errno::EXIST => Ok(()),
-            errno => Err(errno.into()),
-        })
     }
 
     /// Puts a file over what the host has at `path`.
@@ -172,14 +198,7 @@ impl Cover<'_> {
             _ => {}
         }
         fs::set_permissions(&target, fs::Permissions::from_mode(mode))?;
-        // Nothing of the host's directory shows through.
-        rustix::fs::setxattr(
-            &target,
-            "user.overlay.opaque",
-            b"y",
-            rustix::fs::XattrFlags::empty(),
-        )
-        .map_err(io::Error::from)
+        make_opaque(&target)
     }
 
     /// Directories of the upper layer replace the lower one's attributes: they get the same mode.
@@ -202,6 +221,37 @@ impl Cover<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Nothing of the host's directory shows through this one of an upper layer.
+fn make_opaque(directory: &Path) -> io::Result<()> {
+    rustix::fs::setxattr(
+        directory,
+        "user.overlay.opaque",
+        b"y",
+        rustix::fs::XattrFlags::empty(),
+    )
+    .map_err(io::Error::from)
+}
+
+/// What is to be done about an entry of a directory.
+enum Seen {
+    /// Not for every user of the host.
+    Private,
+    /// To be looked into.
+    Directory,
+    /// On another mount.
+    Elsewhere,
+    Other,
+}
+
+/// Neither directory nor file is: a device or a socket does more than be read.
+fn is_readable_by_all(mode: u32) -> bool {
+    match FileType::from_raw_mode(mode) {
+        FileType::Directory => mode & 0o005 == 0o005,
+        FileType::RegularFile => mode & 0o004 != 0,
+        _ => false,
     }
 }
 
@@ -242,6 +292,15 @@ mod tests {
             assert!(whiteout(&upper.join(hidden)), "{hidden}");
         }
         assert!(!upper.join("passwd").exists() && !upper.join("ssl/certs").exists());
+
+        // The first was hidden in part.
+        for path in ["ssl", "passwd"] {
+            cover.hide(Path::new(path)).unwrap();
+        }
+        let mut opaque = [0; 4];
+        let length = rustix::fs::getxattr(upper.join("ssl"), "user.overlay.opaque", &mut opaque);
+        assert_eq!((length, opaque[0]), (Ok(1), b'y'));
+        assert!(whiteout(&upper.join("passwd")));
 
         cover
             .replace_file(Path::new("shadow"), b"mine", 0o600)

@@ -229,7 +229,7 @@ pub fn plan(
     let workspace = &spec.workspace.path;
     match spec.workspace.mode {
         WorkspaceMode::Overlay => {
-            let lower = plan.tree(workspace, Depth::ThisMount, TreeRole::Layers);
+            let lower = plan.tree(workspace, Depth::ThisMount, TreeRole::Workspace);
             plan.add(workspace, overlay(own, "workspace", lower));
         }
         WorkspaceMode::Bind => bind(&mut plan, workspace, Access::ReadWrite),

@@ -101,14 +101,6 @@ fn shows_files_as_they_are_but_for_owners_and_set_id_bits() {
 }
 
 #[test]
-fn owners_are_roots_unless_mapped() {
-    let map = ranges(&[(0, 1000, 1), (1, 100_000, 500)]);
-    let shown = [0, 1, 500, 501, 65_534].map(|id| inside(&map, id));
-    assert_eq!(shown, [0, 1, 500, 0, 0]);
-    assert_eq!(inside(&ranges(&[(0, 1000, 1)]), 42), 0);
-}
-
-#[test]
 fn symlinks_are_text() {
     let host = Host::new();
     symlink("../../outside", host.path("bin/out")).unwrap();
@@ -139,6 +131,70 @@ fn a_directory_that_becomes_a_symlink_leads_nowhere() {
     );
     assert_eq!(host.tree.open(tool), Err(Refusal::Replaced));
     assert_eq!(host.tree.attributes(tool), Err(Refusal::Replaced));
+}
+
+/// `/` with these mounts below it, for uid 0 alone.
+fn root_with(mounts: &[&str]) -> Tree {
+    let export = Export::open("root", Path::new("/")).unwrap();
+    Tree::new(HostLayer {
+        exports: vec![
+            mounts
+                .iter()
+                .fold(export, |export, point| export.with_mount(Path::new(point))),
+        ],
+        owners: IdMaps {
+            uids: ranges(&[(0, 0, 1)]),
+            gids: ranges(&[(0, 0, 1)]),
+        },
+        max_open: 4,
+    })
+}
+
+fn names_in(tree: &Tree, node: u64) -> Vec<String> {
+    let mut names = Vec::new();
+    tree.list(node, 0, Listing::Names, |entry| {
+        names.push(entry.name.to_string_lossy().into_owned());
+        Taken::Yes
+    })
+    .unwrap();
+    names
+}
+
+#[test]
+fn mounts_are_closed_unless_they_are_named() {
+    // Mounted wherever there is a Linux.
+    let [proc, uptime] = ["proc", "uptime"].map(OsStr::new);
+    let closed = root_with(&[]);
+    let root = closed.look_up(TOP, OsStr::new("root")).unwrap().ino.0;
+    assert_eq!(closed.look_up(root, proc), Err(Refusal::Absent));
+    assert!(!names_in(&closed, root).contains(&"proc".to_owned()));
+
+    let open = root_with(&["nowhere", "proc"]);
+    let root = open.look_up(TOP, OsStr::new("root")).unwrap().ino.0;
+    let names = names_in(&open, root);
+    assert!(names.contains(&"proc".to_owned()), "{names:?}");
+    assert!(!names.contains(&"sys".to_owned()) && !names.contains(&"nowhere".to_owned()));
+    let found = open.look_up(root, proc).unwrap();
+    assert_eq!(found.kind, FileType::Directory);
+    assert!(names_in(&open, found.ino.0).contains(&"uptime".to_owned()));
+    let uptime = open.look_up(found.ino.0, uptime).unwrap().ino.0;
+    let (handle, _) = open.open(uptime).unwrap();
+    assert!(!open.read(handle, 0, 100).unwrap().is_empty());
+}
+
+#[test]
+fn a_file_can_be_a_mount() {
+    let mut host = Host::new();
+    let export = Export::open("usr", &host.path("")).unwrap();
+    host.tree.exports = vec![export.with_mount(Path::new("bin/tool"))];
+    // Replaced underneath, it stays what was mounted.
+    fs::rename(host.path("bin/tool"), host.path("bin/old")).unwrap();
+    fs::write(host.path("bin/tool"), "what the mount covers").unwrap();
+    assert_eq!(host.read("bin/tool").unwrap(), b"#!/bin/sh\n");
+    assert_eq!(host.read("bin/tool").unwrap(), b"#!/bin/sh\n");
+    assert_eq!(host.find("bin/tool").unwrap().size, 10);
+    assert_eq!(host.find("bin/tool/x"), Err(Refusal::Absent));
+    assert_eq!(host.names("bin", Listing::Nodes), ["old", "tool"]);
 }
 
 #[test]

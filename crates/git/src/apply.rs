@@ -27,7 +27,8 @@ use crate::changes::FileKind;
 
 pub use plan::{Plan, Step};
 pub use staged::Staged;
-pub use user_tree::UserTree;
+pub(crate) use user_tree::Present;
+pub use user_tree::{Repositories, UserTree};
 
 /// A file as the session wants it. Paths are relative to the top of the work tree.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,6 +13,7 @@
 mod base_tree;
 pub(crate) mod hash;
 mod ignored;
+mod live_tree;
 mod upper;
 mod walk;
 
@@ -25,7 +26,8 @@ use gix::ObjectId;
 use gix::bstr::BString;
 use thiserror::Error;
 
-pub use base_tree::{BaseEntry, BaseTree};
+pub use base_tree::{BaseEntry, BaseTree, Found, Lower};
+pub use live_tree::LiveTree;
 
 /// The most entries that are looked at before the session is called too large.
 const MOST_ENTRIES: usize = 5_000_000;
@@ -111,7 +113,7 @@ impl Changes {
     /// that apply besides the tree's own `.gitignore` files, as in `info/exclude`.
     pub fn list(
         upper: BorrowedFd<'_>,
-        base: &BaseTree,
+        base: &dyn Lower,
         tracked: &BTreeSet<BString>,
         excludes: &[u8],
     ) -> Result<Self, ChangesError> {

@@ -9,7 +9,9 @@ use std::path::Path;
 
 use gix::bstr::{BString, ByteSlice};
 use proptest::prelude::*;
-use wardian_git::apply::{ApplyError, Contents, Plan, Staged, UserTree, Version, Wanted, Why};
+use wardian_git::apply::{
+    ApplyError, Contents, Plan, Repositories, Staged, UserTree, Version, Wanted, Why,
+};
 use wardian_git::changes::FileKind;
 
 const HASH: gix::hash::Kind = gix::hash::Kind::Sha1;
@@ -117,7 +119,7 @@ impl Fixture {
     }
 
     fn tree(&self) -> UserTree {
-        UserTree::open(self.user.path(), HASH).unwrap()
+        UserTree::open(self.user.path(), HASH, Repositories::Refuse).unwrap()
     }
 
     fn plan(&self) -> Plan {

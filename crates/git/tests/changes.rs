@@ -269,3 +269,37 @@ proptest! {
         assert_same(&steps.join("\n"));
     }
 }
+
+#[test]
+fn an_overlay_without_git_is_compared_with_the_directory_itself() {
+    use wardian_git::apply::{Repositories, UserTree};
+    use wardian_git::changes::{LiveTree, Reason};
+    let fixture = Fixture::new();
+    fixture.shell(
+        "mkdir -p lower/inner/.git; echo x >lower/inner/.git/config; echo y >lower/inner/file",
+    );
+    fixture.mounted(
+        "echo more >>one; rm -r inner; echo new >new.log; touch d/two",
+        "",
+    );
+    let lower = UserTree::open(
+        &fixture.path("lower"),
+        gix::hash::Kind::Sha1,
+        Repositories::Enter,
+    );
+    let lower = lower.unwrap();
+    let upper = fs::File::open(fixture.path("upper")).unwrap();
+    let changes = Changes::list(upper.as_fd(), &LiveTree(&lower), &BTreeSet::new(), b"").unwrap();
+    let changed: Vec<_> = changes
+        .changed
+        .iter()
+        .map(|change| change.path.to_string())
+        .collect();
+    assert_eq!(changed, ["inner/file", "new.log", "one"]);
+    let left: Vec<_> = changes
+        .left_out
+        .iter()
+        .map(|left| (left.path.to_string(), left.why))
+        .collect();
+    assert_eq!(left, [("inner/.git/config".to_owned(), Reason::Name)]);
+}

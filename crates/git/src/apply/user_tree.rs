@@ -21,16 +21,26 @@ const UNNAMED: &str = ".wardian-new-";
 /// More files in a directory are not looked through.
 const MOST_FILES: usize = 100_000;
 
+/// What to do about directories below that have a `.git` of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repositories {
+    /// Nothing of the tree's own repository lies there.
+    Refuse,
+    /// The tree is no repository, and may hold some.
+    Enter,
+}
+
 #[derive(Debug)]
 pub struct UserTree {
     top: OwnedFd,
+    repositories: Repositories,
     path: PathBuf,
     hash: gix::hash::Kind,
 }
 
 /// What is at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Present {
+pub(crate) enum Present {
     Nothing,
     File(Version),
     Directory,
@@ -42,12 +52,17 @@ pub(super) enum Present {
 
 impl UserTree {
     /// `path` is absolute, and the user's own choice.
-    pub fn open(path: &Path, hash: gix::hash::Kind) -> Result<Self, ApplyError> {
+    pub fn open(
+        path: &Path,
+        hash: gix::hash::Kind,
+        repositories: Repositories,
+    ) -> Result<Self, ApplyError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| failed(format!("open({path:?})"), errno))?;
         Ok(Self {
             top,
+            repositories,
             path: path.to_owned(),
             hash,
         })
@@ -57,11 +72,11 @@ impl UserTree {
         &self.path
     }
 
-    pub(super) fn hash(&self) -> gix::hash::Kind {
+    pub(crate) fn hash(&self) -> gix::hash::Kind {
         self.hash
     }
 
-    pub(super) fn look(&self, path: &BStr) -> Result<Present, ApplyError> {
+    pub(crate) fn look(&self, path: &BStr) -> Result<Present, ApplyError> {
         let (parent, name) = match self.parent(path, Missing::Tell)? {
             Parent::Open(parent, name) => (parent, name),
             Parent::Missing => return Ok(Present::Nothing),
@@ -198,7 +213,7 @@ impl UserTree {
     }
 
     /// All files below a directory, or `None` if there are more than a session could have removed.
-    pub(super) fn files_below(&self, directory: &BStr) -> Result<Option<Vec<BString>>, ApplyError> {
+    pub(crate) fn files_below(&self, directory: &BStr) -> Result<Option<Vec<BString>>, ApplyError> {
         let mut files = Vec::new();
         let mut pending = vec![directory.to_owned()];
         while let Some(path) = pending.pop() {
@@ -253,7 +268,9 @@ impl UserTree {
                 Err(Errno::NOTDIR | Errno::LOOP) => return Ok(Parent::Other),
                 Err(errno) => return Err(failed(call("openat2"), errno)),
             };
-            if rustix::fs::statat(&current, ".git", AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            if self.repositories == Repositories::Refuse
+                && rustix::fs::statat(&current, ".git", AtFlags::SYMLINK_NOFOLLOW).is_ok()
+            {
                 return Ok(Parent::OtherRepository);
             }
         }

@@ -23,8 +23,19 @@ pub struct BaseEntry {
     pub id: ObjectId,
 }
 
+/// What lies below an upper layer.
+pub trait Lower {
+    fn object_hash(&self) -> gix::hash::Kind;
+    fn find(&self, path: &BStr) -> Result<Found, ChangesError>;
+    /// All files below a directory (empty: the top), sorted.
+    fn below(&self, directory: &BStr) -> Result<Vec<(BString, BaseEntry)>, ChangesError>;
+    /// The patterns of a directory's `.gitignore`, if it has one that counts.
+    fn ignore_file(&self, path: &BStr) -> Option<Vec<u8>>;
+}
+
 /// What the base has at a path.
-pub(super) enum Found {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
     File(BaseEntry),
     /// A submodule's place.
     Submodule,
@@ -54,10 +65,6 @@ impl BaseTree {
         Ok(Self { index, objects })
     }
 
-    pub fn object_hash(&self) -> gix::hash::Kind {
-        self.index.object_hash()
-    }
-
     /// A file's content as git has it, or `None` if the repository lacks the object.
     pub fn blob(&self, id: &ObjectId) -> Option<Vec<u8>> {
         let mut buffer = Vec::new();
@@ -67,29 +74,13 @@ impl BaseTree {
 
     /// The file at `path`, unless a sparse checkout leaves it out.
     pub fn file(&self, path: &BStr) -> Option<BaseEntry> {
-        match self.find(path) {
+        match self.look(path) {
             Found::File(entry) => Some(entry),
             Found::Submodule | Found::Directory | Found::Nothing => None,
         }
     }
 
-    pub(super) fn find(&self, path: &BStr) -> Found {
-        if let Some(entry) = self.index.entry_by_path(path) {
-            return match shown(entry) {
-                Some(entry) => Found::File(entry),
-                None if entry.mode == Mode::COMMIT => Found::Submodule,
-                None => Found::Nothing,
-            };
-        }
-        if self.below(path).next().is_some() {
-            Found::Directory
-        } else {
-            Found::Nothing
-        }
-    }
-
-    /// All files below a directory (empty: the top).
-    pub(super) fn below<'a>(
+    fn entries_below<'a>(
         &'a self,
         directory: &BStr,
     ) -> impl Iterator<Item = (&'a BStr, BaseEntry)> + use<'a> {
@@ -103,6 +94,42 @@ impl BaseTree {
             .into_iter()
             .flatten()
             .filter_map(move |entry| Some((entry.path_in(backing), shown(entry)?)))
+    }
+
+    fn look(&self, path: &BStr) -> Found {
+        if let Some(entry) = self.index.entry_by_path(path) {
+            return match shown(entry) {
+                Some(entry) => Found::File(entry),
+                None if entry.mode == Mode::COMMIT => Found::Submodule,
+                None => Found::Nothing,
+            };
+        }
+        if self.entries_below(path).next().is_some() {
+            Found::Directory
+        } else {
+            Found::Nothing
+        }
+    }
+}
+
+impl Lower for BaseTree {
+    fn object_hash(&self) -> gix::hash::Kind {
+        self.index.object_hash()
+    }
+
+    fn find(&self, path: &BStr) -> Result<Found, ChangesError> {
+        Ok(self.look(path))
+    }
+
+    fn below(&self, directory: &BStr) -> Result<Vec<(BString, BaseEntry)>, ChangesError> {
+        let entries = self.entries_below(directory);
+        Ok(entries
+            .map(|(path, entry)| (path.to_owned(), entry))
+            .collect())
+    }
+
+    fn ignore_file(&self, path: &BStr) -> Option<Vec<u8>> {
+        self.file(path).and_then(|entry| self.blob(&entry.id))
     }
 }
 

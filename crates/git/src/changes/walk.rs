@@ -10,7 +10,7 @@ use gix::bstr::{BStr, BString, ByteSlice};
 use gix::validate::path::component;
 use rustix::io::Errno;
 
-use super::base_tree::{BaseTree, Found};
+use super::base_tree::{Found, Lower};
 use super::ignored::{self, IgnoreStack};
 use super::upper::{self, UpperEntry, UpperKind};
 use super::{
@@ -27,7 +27,7 @@ const NAMES: component::Options = component::Options {
 
 pub(super) fn list(
     upper: BorrowedFd<'_>,
-    base: &BaseTree,
+    base: &dyn Lower,
     tracked: &BTreeSet<BString>,
     excludes: &[u8],
 ) -> Result<Changes, ChangesError> {
@@ -46,13 +46,29 @@ pub(super) fn list(
     };
     walk.directory(upper, &top)?;
     let mut changes = walk.changes;
+    // Also what is gone: the `.git` of a repository that an overlay covered stays as it is.
+    let (fine, forbidden): (Vec<_>, Vec<_>) = changes.changed.into_iter().partition(has_fine_names);
+    changes.changed = fine;
+    changes
+        .left_out
+        .extend(forbidden.into_iter().map(|change| LeftOut {
+            path: change.path,
+            why: Reason::Name,
+        }));
     changes.changed.sort_by(|a, b| a.path.cmp(&b.path));
     changes.left_out.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(changes)
 }
 
+fn has_fine_names(change: &Change) -> bool {
+    change
+        .path
+        .split_str("/")
+        .all(|name| gix::validate::path::component(name.as_bstr(), None, NAMES).is_ok())
+}
+
 struct Walk<'a> {
-    base: &'a BaseTree,
+    base: &'a dyn Lower,
     tracked: &'a BTreeSet<BString>,
     ignores: IgnoreStack,
     seen: usize,
@@ -118,10 +134,7 @@ impl Walk<'_> {
                 }),
                 _ => None,
             },
-            None if at.base_shows => self
-                .base
-                .file(at.join(name).as_bstr())
-                .and_then(|entry| self.base.blob(&entry.id)),
+            None if at.base_shows => self.base.ignore_file(at.join(name).as_bstr()),
             None => None,
         };
         if let Some(text) = text {
@@ -137,10 +150,9 @@ impl Walk<'_> {
     ) -> Result<(), ChangesError> {
         let name = entry.name.as_bstr();
         let path = at.join(name);
-        let known = self.base.find(path.as_bstr());
+        let known = self.base.find(path.as_bstr())?;
         if let UpperKind::Whiteout = entry.kind() {
-            self.gone(&path, at.shown(known));
-            return Ok(());
+            return self.gone(&path, at.shown(known));
         }
         if at.depth == 0 && name == ".git" {
             return Ok(());
@@ -167,7 +179,7 @@ impl Walk<'_> {
             (Err(why), _) => self.leave_out(path, why),
             (Ok(after), Found::File(before)) => self.compared(path, before, after),
             (Ok(after), before) => {
-                self.gone(&path, before);
+                self.gone(&path, before)?;
                 self.changes.changed.push(Change {
                     path,
                     before: None,
@@ -194,7 +206,7 @@ impl Walk<'_> {
         let before = at.shown(known);
         let is_merged = matches!(before, Found::Directory);
         if let Found::File(_) = before {
-            self.gone(&path, before);
+            self.gone(&path, before)?;
         }
         let is_excluded = at.is_excluded || self.ignores.covers(path.as_bstr(), true);
         if is_excluded && !was_directory && !self.tracks_below(&path) {
@@ -229,26 +241,27 @@ impl Walk<'_> {
         };
         self.directory(fd.as_fd(), &below)?;
         if is_merged && !base_shows {
-            self.replaced(&below.path, known);
+            self.replaced(&below.path, known)?;
         }
         Ok(())
     }
 
     /// A directory that was made anew in place of one of the base: what is there again has changed at
     /// most, the rest is gone. Its own changes begin at `known`.
-    fn replaced(&mut self, directory: &BString, known: usize) {
+    fn replaced(&mut self, directory: &BString, known: usize) -> Result<(), ChangesError> {
         let made = self.changes.changed.split_off(known);
         let mut made: std::collections::BTreeMap<_, _> = made
             .into_iter()
             .map(|change| (change.path.clone(), change))
             .collect();
-        for (path, before) in self.base.below(directory.as_bstr()) {
-            match made.remove(path).and_then(|change| change.after) {
-                Some(after) => self.compared(path.to_owned(), before, after),
-                None => self.gone(&path.to_owned(), Found::File(before)),
+        for (path, before) in self.base.below(directory.as_bstr())? {
+            match made.remove(&path).and_then(|change| change.after) {
+                Some(after) => self.compared(path, before, after),
+                None => self.gone(&path, Found::File(before))?,
             }
         }
         self.changes.changed.extend(made.into_values());
+        Ok(())
     }
 
     fn tracks_below(&self, directory: &BString) -> bool {
@@ -308,23 +321,19 @@ impl Walk<'_> {
         });
     }
 
-    fn gone(&mut self, path: &BString, before: Found) {
-        let gone: Vec<_> = match before {
+    fn gone(&mut self, path: &BString, before: Found) -> Result<(), ChangesError> {
+        let gone = match before {
             Found::File(entry) => vec![(path.clone(), entry)],
-            Found::Directory => self
-                .base
-                .below(path.as_bstr())
-                .map(|(path, entry)| (path.to_owned(), entry))
-                .collect(),
+            Found::Directory => self.base.below(path.as_bstr())?,
             Found::Submodule | Found::Nothing => Vec::new(),
         };
-        self.changes
-            .changed
-            .extend(gone.into_iter().map(|(path, before)| Change {
-                path,
-                before: Some(before),
-                after: None,
-            }));
+        let gone = gone.into_iter().map(|(path, before)| Change {
+            path,
+            before: Some(before),
+            after: None,
+        });
+        self.changes.changed.extend(gone);
+        Ok(())
     }
 
     fn leave_out(&mut self, path: BString, why: Reason) {

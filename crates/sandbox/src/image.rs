@@ -3,12 +3,15 @@
 //! What is not listed here does not exist inside: other users' homes, `/root`, `/srv`, `/mnt`, the
 //! host's `/run` with its sockets, and whatever in `/etc` and `/var` not every user could read.
 
+mod der;
 mod files;
 mod hidden;
 mod keystore;
 mod layout;
 mod mounts;
+mod nss;
 mod program;
+mod sqlite;
 mod subject;
 mod trust;
 

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::image::hidden::Cover;
 use crate::image::keystore;
 use crate::image::layout::LayerDirectories;
+use crate::image::nss;
 use crate::image::subject::subject_hash;
 
 /// The bundle that every variable of [`CA_VARIABLES`] names; made if the host has none.
@@ -118,10 +119,9 @@ pub fn place(certificate: &str, layers: &LayerDirectories) -> io::Result<Vec<Pat
             placed.push(path);
         }
     }
-    let hashed = decode(certificate)
-        .first()
-        .and_then(|der| subject_hash(der))
-        .map(|hash| Path::new(HASHED).join(format!("{hash}.0")));
+    let own = decode(certificate);
+    let own = own.first().map(Vec::as_slice).unwrap_or_default();
+    let hashed = subject_hash(own).map(|hash| Path::new(HASHED).join(format!("{hash}.0")));
     let anchors = ANCHORS.iter().map(PathBuf::from);
     for path in anchors.chain(hashed) {
         if path.parent().is_some_and(Path::is_dir) {
@@ -129,6 +129,7 @@ pub fn place(certificate: &str, layers: &LayerDirectories) -> io::Result<Vec<Pat
         }
     }
     placer.browsers()?;
+    placer.nss(own)?;
     Ok(placed)
 }
 
@@ -174,6 +175,20 @@ impl Placer<'_> {
                 "{{\"policies\":{{\"Certificates\":{{\"ImportEnterpriseRoots\":true,\"Install\":[\"{BUNDLE_ANCHOR}\"]}}}}}}\n"
             );
             self.write(firefox, policy.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// In the private home, which holds nothing of the user's own database.
+    fn nss(&self, der: &[u8]) -> io::Result<()> {
+        let home = self.layers.home();
+        let cover = Cover {
+            lower: &home,
+            upper: &home,
+        };
+        for (name, content) in nss::files(der, "Wardian sandbox").into_iter().flatten() {
+            let path = Path::new(nss::DIRECTORY).join(name);
+            cover.replace_file(&path, &content, 0o600)?;
         }
         Ok(())
     }

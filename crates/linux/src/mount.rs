@@ -11,6 +11,7 @@ use rustix::mount::{
 };
 
 use crate::error::{SyscallError, SyscallResult, check, failed};
+use crate::procfs;
 
 /// A mount that is not (yet) part of any mount namespace; unmounted when dropped.
 #[derive(Debug)]
@@ -83,16 +84,18 @@ impl DetachedMount {
         work: BorrowedFd<'_>,
     ) -> SyscallResult<Self> {
         // Descriptors instead of paths: no escaping of `:` and `,`, and nothing to race with.
-        let path = |fd: &BorrowedFd<'_>| format!("/proc/self/fd/{}", fd.as_raw_fd());
-        let lowers: Vec<_> = lowers.iter().map(path).collect();
+        let lowers = lowers
+            .iter()
+            .map(procfs::path_of)
+            .collect::<SyscallResult<Vec<_>>>()?;
         Self::new(
             "overlay",
             &[
                 ("source", "wardian"),
                 ("userxattr", ""),
                 ("lowerdir", &lowers.join(":")),
-                ("upperdir", &path(&upper)),
-                ("workdir", &path(&work)),
+                ("upperdir", &procfs::path_of(upper)?),
+                ("workdir", &procfs::path_of(work)?),
             ],
             Restrictions::NO_SUID_DEV,
         )

@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 
 use crate::error::{SyscallError, SyscallResult, check};
@@ -96,19 +95,7 @@ pub fn write_maps(pid: Pid, maps: &IdMaps, writer: MapWriter) -> SyscallResult<(
 
 /// The user namespace of process `pid`, for id-mapped mounts.
 pub fn of_process(pid: Pid) -> SyscallResult<OwnedFd> {
-    let process = procfs::process(pid)?;
-    rustix::fs::openat(
-        &process,
-        "ns/user",
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(|errno| {
-        SyscallError::new(
-            format!("open(\"/proc/{}/ns/user\")", pid.as_raw_nonzero()),
-            errno,
-        )
-    })
+    procfs::user_namespace(pid)
 }
 
 /// Puts the calling process into a new user namespace, where it holds all capabilities until it

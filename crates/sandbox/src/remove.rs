@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use wardian_linux::SyscallError;
+use wardian_linux::{SyscallError, procfs};
 
 /// Removes `path` and all below it; what is not there is no error. Directories that their owner
 /// locked (overlayfs' own `work` is one) are opened up first. Mounts are not crossed: there are none
@@ -124,8 +124,8 @@ fn directory<P: rustix::path::Arg + Copy>(
 
 /// fchmod for an `O_PATH` descriptor, through its own entry in /proc.
 fn chmod_path(fd: &OwnedFd) -> rustix::io::Result<()> {
-    use std::os::fd::AsRawFd;
-    rustix::fs::chmod(format!("/proc/self/fd/{}", fd.as_raw_fd()), Mode::RWXU)
+    let path = procfs::path_of(fd).map_err(|_| Errno::ACCESS)?;
+    rustix::fs::chmod(path, Mode::RWXU)
 }
 
 #[cfg(test)]

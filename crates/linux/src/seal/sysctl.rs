@@ -3,9 +3,7 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC};
-
-use crate::error::{SyscallError, SyscallResult, failed};
+use crate::error::SyscallResult;
 use crate::procfs;
 
 /// `/proc/sys/net`, which shows the namespace of the thread that looks.
@@ -16,17 +14,8 @@ pub(super) struct NetworkSettings {
 
 impl NetworkSettings {
     pub(super) fn open() -> SyscallResult<Self> {
-        const PATH: &str = "/proc/sys/net";
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory =
-            rustix::fs::open(PATH, flags, Mode::empty()).map_err(failed!("open({PATH:?})"))?;
-        let kind = rustix::fs::fstatfs(&directory).map_err(failed!("fstatfs({PATH:?})"))?;
-        if kind.f_type == PROC_SUPER_MAGIC {
-            Ok(Self { directory })
-        } else {
-            let planted = std::io::Error::other("not a procfs");
-            Err(SyscallError::new(format!("fstatfs({PATH:?})"), planted))
-        }
+        let directory = procfs::network_settings()?;
+        Ok(Self { directory })
     }
 
     /// Programs inside may listen on port 80, as they could on a machine of their own.
@@ -43,24 +32,14 @@ impl NetworkSettings {
     /// A host that turned IPv6 off for new interfaces did not mean our loopback.
     pub(super) fn enable_ipv6_on_loopback(&self) -> SyscallResult<()> {
         const DISABLED: &str = "ipv6/conf/lo/disable_ipv6";
-        if self.read(DISABLED)?.trim_ascii() == b"0" {
+        if self.read(DISABLED)?.trim() == "0" {
             return Ok(());
         }
         self.write(DISABLED, "0")
     }
 
-    fn read(&self, file: &str) -> SyscallResult<Vec<u8>> {
-        let fd = rustix::fs::openat(
-            &self.directory,
-            file,
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(failed!("open({file:?})"))?;
-        let mut bytes = vec![0; 64];
-        let length = rustix::io::read(&fd, &mut bytes).map_err(failed!("read({file:?})"))?;
-        bytes.truncate(length);
-        Ok(bytes)
+    fn read(&self, file: &str) -> SyscallResult<String> {
+        procfs::read(&self.directory, file)
     }
 
     fn write(&self, file: &str, value: &str) -> SyscallResult<()> {

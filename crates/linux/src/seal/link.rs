@@ -101,10 +101,16 @@ pub(super) fn add_address(batch: &mut Batch, address: IpAddr, prefix: u8, index:
     let kind = libc::RTM_NEWADDR;
     batch.message(shown, kind, CREATE, Reply::Acknowledge, |body| {
         // Nobody else can hold the address, so there is nothing to detect.
-        let flags = libc::IFA_F_NODAD as u8;
+        let mut flags = libc::IFA_F_NODAD;
+        if prefix == host_prefix(address) {
+            // The kernel makes a route to the address's network at once, but an IPv6 address local only a
+            // little later: until then that route would win over ours, and lead nowhere.
+            flags |= libc::IFA_F_NOPREFIXROUTE;
+        }
         let universe = libc::RT_SCOPE_UNIVERSE;
-        body.raw(&[family(address), prefix, flags, universe]);
+        body.raw(&[family(address), prefix, 0, universe]);
         body.raw(&index.to_ne_bytes());
+        body.attribute(libc::IFA_FLAGS, &flags.to_ne_bytes());
         put_address(body, libc::IFA_LOCAL, address);
         put_address(body, libc::IFA_ADDRESS, address);
     });

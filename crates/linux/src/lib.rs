@@ -4,6 +4,7 @@ pub mod capabilities;
 pub mod cgroup;
 pub mod error;
 pub mod fdpass;
+pub mod jail;
 pub mod landlock;
 pub mod mount;
 pub mod mountinfo;

@@ -15,6 +15,7 @@ wardian_tests::both_modes!(
     case_80_malformed_http1_is_answered_and_closed,
     case_80_well_formed_http1_passes,
     case_80_malformed_http2_is_answered,
+    case_80_frames_that_no_http2_may_hold,
     case_87_lengths_and_chunks_beyond_reason,
 );
 
@@ -329,6 +330,41 @@ for attack in sys.argv[2:]:
         .map(|request| format!("{} {}", request.method, request.path))
         .collect();
     assert!(arrived.len() <= passes.len() + 4, "{arrived:?}");
+}
+
+const H2_FRAMES: &str = include_str!("support/h2_frames.py");
+
+fn case_80_frames_that_no_http2_may_hold(mode: Mode) {
+    let host = Host::new(mode);
+    let origin = Origin::https();
+    let policy = Policy::new().pin("origin.test", origin.address());
+    let python = format!("{TOOLS}/python/bin/python");
+    let outcome = host
+        .run([python.as_str(), "-c", H2_FRAMES, "origin.test"])
+        .policy(&policy)
+        .limit(Duration::from_secs(300))
+        .finish()
+        .success();
+    let told = lines(&outcome);
+    let wrong: Vec<&String> = told
+        .iter()
+        .filter(|line| !line.ends_with("]: fine"))
+        .collect();
+    assert!(told.len() > 110 && wrong.is_empty(), "{wrong:#?}");
+    // What is malformed in its head never arrives; whatever must work does.
+    let arrived: Vec<String> = origin
+        .requests()
+        .into_iter()
+        .map(|seen| seen.path)
+        .collect();
+    assert!(
+        !arrived.iter().any(|path| path.starts_with("/no/")),
+        "{arrived:?}"
+    );
+    for line in told.iter().filter(|line| line.contains("[/must/")) {
+        let path = line.rsplit_once('[').unwrap().1.trim_end_matches("]: fine");
+        assert!(arrived.iter().any(|seen| seen == path), "{line}");
+    }
 }
 
 fn case_87_lengths_and_chunks_beyond_reason(mode: Mode) {

@@ -54,7 +54,7 @@ const CHROMIUM_POLICIES: [&str; 5] = [
     "/etc/brave/policies/managed",
 ];
 
-const FIREFOX_POLICIES: &str = "/etc/firefox/policies/policies.json";
+const FIREFOX_POLICIES: &str = "/etc/firefox/policies";
 
 /// Where OpenSSL looks a root up by [`subject_hash`].
 const HASHED: &str = "/etc/ssl/certs";
@@ -169,12 +169,15 @@ impl Placer<'_> {
             self.write(&path, policy.as_bytes())?;
         }
         // A host that manages Firefox keeps its own policies: they cannot be merged without a guess.
-        let firefox = Path::new(FIREFOX_POLICIES);
+        let firefox = Path::new(FIREFOX_POLICIES).join("policies.json");
         if !firefox.exists() {
+            let root = Path::new(FIREFOX_POLICIES).join("wardian.pem");
             let policy = format!(
-                "{{\"policies\":{{\"Certificates\":{{\"ImportEnterpriseRoots\":true,\"Install\":[\"{BUNDLE_ANCHOR}\"]}}}}}}\n"
+                "{{\"policies\":{{\"Certificates\":{{\"Install\":[\"{}\"]}}}}}}\n",
+                root.display()
             );
-            self.write(firefox, policy.as_bytes())?;
+            self.write(&root, self.certificate.as_bytes())?;
+            self.write(&firefox, policy.as_bytes())?;
         }
         Ok(())
     }
@@ -193,8 +196,6 @@ impl Placer<'_> {
         Ok(())
     }
 }
-
-const BUNDLE_ANCHOR: &str = "/usr/local/share/ca-certificates/wardian.crt";
 
 /// Existing Java trust stores: the distributions' and those of JDKs below `/usr/lib/jvm` and `/opt`.
 fn keystores() -> Vec<PathBuf> {

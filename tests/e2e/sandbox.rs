@@ -208,7 +208,8 @@ fn the_home_is_private(mode: Mode) {
     for path in PRIVATE {
         host.write(&host.home().join(path), "SECRET-OF-THE-HOME");
     }
-    let script = "find \"$HOME\" -type f; grep -rl SECRET-OF-THE-HOME / --include='*' -s --exclude-dir=proc --exclude-dir=sys | head; echo x >\"$HOME/mine\"; cat \"$HOME/mine\"";
+    // Not through gigabytes of programs: those directories have layers of their own.
+    let script = "find \"$HOME\" -type f; grep -rl SECRET-OF-THE-HOME / --include='*' -s --exclude-dir=proc --exclude-dir=sys --exclude-dir=usr --exclude-dir=opt | head; echo x >\"$HOME/mine\"; cat \"$HOME/mine\"";
     let outcome = host.shell(script).finish().success();
     for path in PRIVATE {
         assert!(!outcome.text().contains(path), "{path}: {outcome:?}");

@@ -29,8 +29,11 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("node", "nodejs"),
     ("npm", "npm"),
     ("javac", "default-jdk-headless"),
+    ("go", "golang-go"),
+    ("ruby", "ruby"),
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
+    ("firefox-esr", "firefox-esr"),
     ("certutil", "libnss3-tools"),
     ("newuidmap", "uidmap"),
     ("dig", "bind9-dnsutils"),
@@ -48,11 +51,16 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// Packages that bring no program of their own.
 const PACKAGES: &[&str] = &["ca-certificates", "python3", "python3-venv"];
 
-/// Agents from npm, each in a prefix of its own.
-const AGENTS: &[(&str, &str)] = &[
+/// Agents and runtimes from npm, each in a prefix of its own.
+const NPM: &[(&str, &str)] = &[
     ("claude", "@anthropic-ai/claude-code@2.1.197"),
     ("codex", "@openai/codex@0.169.0"),
+    ("deno", "deno@2.9.6"),
+    ("bun", "bun@1.4.5"),
 ];
+
+/// A client for the tests, of Go's standard library alone.
+const GO_CLIENT: &str = "tests/e2e/clients/get.go";
 
 const PYTHON: &[&str] = &[
     "httpx[http2]==0.28.1",
@@ -72,9 +80,10 @@ pub(crate) fn run() -> Result<()> {
     fs::create_dir_all(TOOLS).context(TOOLS)?;
     timed("test user", test_user)?;
     open_fuse_to_users()?;
-    for (name, package) in AGENTS {
+    for (name, package) in NPM {
         timed(name, || npm_prefix(name, package))?;
     }
+    timed("Go client", go_client)?;
     timed("Python packages", python_packages)
 }
 
@@ -199,6 +208,27 @@ fn npm_prefix(name: &str, package: &str) -> Result<()> {
                 package,
             ],
         ))
+    })
+}
+
+/// Static: it has no C library that could resolve names or find roots for it.
+fn go_client() -> Result<()> {
+    let source = shell::root().join(GO_CLIENT);
+    let text = fs::read_to_string(&source).context(GO_CLIENT)?;
+    install("go", &text, |prefix| {
+        let mut build = command("go", &["build", "-trimpath", "-o"]);
+        build.arg(format!("{prefix}/bin/get")).arg(&source);
+        let cache = format!("{prefix}/cache");
+        for (name, value) in [
+            ("CGO_ENABLED", "0"),
+            ("GO111MODULE", "off"),
+            ("GOPROXY", "off"),
+            ("GOCACHE", &cache),
+        ] {
+            build.env(name, value);
+        }
+        shell::run(build)?;
+        fs::remove_dir_all(&cache).context(cache)
     })
 }
 

@@ -5,6 +5,7 @@
 mod agents;
 mod clients;
 mod crash;
+mod disk;
 mod dns;
 mod fail_closed;
 mod hosts;

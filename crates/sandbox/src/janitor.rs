@@ -1,39 +1,76 @@
-//! Removing what an ordinary user may not: files that a sandbox gave to its own ids.
+//! Removing and measuring what an ordinary user may not: files that a sandbox gave to its own ids, or shut
+//! away.
 //!
 //! A superuser inside has the user's subordinate ids to give files to, and a package manager does. The
-//! user cannot remove what lies in a directory of such an id; uid 0 of a user namespace that maps it can.
+//! user cannot remove or look into what lies in a directory of such an id; uid 0 of a user namespace that
+//! maps it can. And any program can take from a directory the permission to be read, while it goes on
+//! writing there.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use wardian_linux::SyscallError;
 use wardian_linux::process::{self, Child, Forked};
-use wardian_linux::userns::{self, SupplementaryGroups};
+use wardian_linux::userns::{self, MapWriter, SupplementaryGroups};
 
 use crate::channel::{Channel, ProtocolError};
 use crate::ids::{Identity, Privilege};
+use crate::measure::disk_usage;
 use crate::name::SandboxName;
 use crate::remove::remove_tree;
 use crate::spec::Account;
 use crate::user;
 
-/// A process that waits until there is something to remove, and ends with its handle.
+/// A process that waits until there is something to do, and ends with its handle.
 #[derive(Debug)]
 pub struct Janitor {
     child: Child,
-    channel: Channel,
+    /// One order at a time.
+    channel: Mutex<Channel>,
     /// To join first; without it, the process was started in the namespace.
     namespace: Option<OwnedFd>,
+    ids: Ids,
+}
+
+/// What it becomes in the namespace: the ids that own what the sandbox's first process makes.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Ids {
+    uid: u32,
+    gid: u32,
+    keeps_groups: bool,
+}
+
+impl From<&Identity> for Ids {
+    fn from(identity: &Identity) -> Self {
+        let (uid, gid) = identity.init;
+        Self {
+            uid,
+            gid,
+            keeps_groups: identity.writer == MapWriter::OwnIdsOnly,
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Remove(PathBuf);
+struct Order {
+    ids: Ids,
+    path: PathBuf,
+    task: Task,
+}
 
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+enum Task {
+    Remove,
+    Measure,
+}
+
+/// The bytes that were measured, if any, or what went wrong.
 #[derive(Debug, Serialize, Deserialize)]
-struct Removed(Result<(), String>);
+struct Done(Result<u64, String>);
 
 impl Drop for Janitor {
     fn drop(&mut self) {
@@ -45,8 +82,8 @@ impl Drop for Janitor {
 impl Janitor {
     /// For a sandbox that runs, by its first process. To be called while this process has one thread
     /// and no secret; when the time comes, it may no longer be allowed what this takes.
-    pub(crate) fn for_sandbox(init: Pid) -> Result<Self, SyscallError> {
-        Self::hire(0, Some(userns::of_process(init)?))
+    pub(crate) fn for_sandbox(init: Pid, identity: &Identity) -> Result<Self, SyscallError> {
+        Self::hire(0, Some(userns::of_process(init)?), identity.into())
     }
 
     /// For a sandbox that is gone: with the ids that the user has now. `None` if those are no more than
@@ -60,14 +97,14 @@ impl Janitor {
             return None;
         }
         let hired = || {
-            let janitor = Self::hire(process::USER_NAMESPACE, None)?;
+            let janitor = Self::hire(process::USER_NAMESPACE, None, (&identity).into())?;
             userns::write_maps(janitor.child.pid(), &identity.maps, identity.writer)?;
             Ok(janitor)
         };
         Some(hired())
     }
 
-    fn hire(namespaces: u64, namespace: Option<OwnedFd>) -> Result<Self, SyscallError> {
+    fn hire(namespaces: u64, namespace: Option<OwnedFd>, ids: Ids) -> Result<Self, SyscallError> {
         let failed = |source| SyscallError::new("socketpair(AF_UNIX)", source);
         let (ours, theirs) = Channel::pair().map_err(failed)?;
         let child = match process::clone_into(namespaces)? {
@@ -76,20 +113,37 @@ impl Janitor {
         };
         Ok(Self {
             child,
-            channel: ours,
+            channel: Mutex::new(ours),
             namespace,
+            ids,
         })
     }
 
     fn remove(&self, path: &Path) -> Result<(), SyscallError> {
+        self.order(Task::Remove, path).map(drop)
+    }
+
+    /// As [`disk_usage`], of all that the sandbox can write.
+    pub fn measure(&self, path: &Path) -> Result<u64, SyscallError> {
+        self.order(Task::Measure, path)
+    }
+
+    fn order(&self, task: Task, path: &Path) -> Result<u64, SyscallError> {
         let failed =
-            |text| SyscallError::new(format!("remove({path:?})"), std::io::Error::other(text));
-        let answer = || -> Result<Removed, ProtocolError> {
+            |text| SyscallError::new(format!("{task:?}({path:?})"), std::io::Error::other(text));
+        let answer = || -> Result<Done, ProtocolError> {
+            // An order that panicked was not answered, and neither will the next one be.
+            let channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
             let namespace: Vec<_> = self.namespace.iter().map(AsFd::as_fd).collect();
-            self.channel.send(&Remove(path.to_owned()), &namespace)?;
-            Ok(self.channel.receive()?.0)
+            let order = Order {
+                ids: self.ids,
+                path: path.to_owned(),
+                task,
+            };
+            channel.send(&order, &namespace)?;
+            Ok(channel.receive()?.0)
         };
-        let Removed(outcome) = answer().map_err(|error| failed(error.to_string()))?;
+        let Done(outcome) = answer().map_err(|error| failed(error.to_string()))?;
         outcome.map_err(failed)
     }
 }
@@ -125,15 +179,17 @@ fn work(channel: Channel) -> ! {
         process::die_with_parent().map_err(std::io::Error::from)?;
         let mut is_inside = false;
         loop {
-            let (Remove(path), descriptors) = channel.receive()?;
-            let removed = match is_inside {
+            let (Order { ids, path, task }, descriptors) = channel.receive()?;
+            let entered = match is_inside {
                 true => Ok(()),
-                false => enter(descriptors.into_iter().next()),
+                false => enter(descriptors.into_iter().next(), ids),
             };
-            is_inside |= removed.is_ok();
-            let removed = removed.and_then(|()| remove_tree(&path));
-            let answer = Removed(removed.map_err(|error| error.to_string()));
-            channel.send(&answer, &[])?;
+            is_inside |= entered.is_ok();
+            let done = entered.and_then(|()| match task {
+                Task::Remove => remove_tree(&path).map(|()| 0),
+                Task::Measure => disk_usage(&path),
+            });
+            channel.send(&Done(done.map_err(|error| error.to_string())), &[])?;
         }
     };
     // The usual end: the parent hangs up.
@@ -141,11 +197,15 @@ fn work(channel: Channel) -> ! {
     process::exit_now(0)
 }
 
-fn enter(namespace: Option<OwnedFd>) -> Result<(), SyscallError> {
+fn enter(namespace: Option<OwnedFd>, ids: Ids) -> Result<(), SyscallError> {
     if let Some(namespace) = namespace {
         userns::join(namespace.as_fd())?;
     }
-    userns::set_ids(0, 0, SupplementaryGroups::Drop)?;
+    let groups = match ids.keeps_groups {
+        true => SupplementaryGroups::Keep,
+        false => SupplementaryGroups::Drop,
+    };
+    userns::set_ids(ids.uid, ids.gid, groups)?;
     process::die_with_parent()
 }
 

@@ -6,6 +6,7 @@ pub mod channel;
 pub mod ids;
 pub mod image;
 pub mod janitor;
+pub mod measure;
 pub mod name;
 pub mod plan;
 pub mod record;

@@ -1,7 +1,8 @@
 //! The policy's limits on this host: which are enforced, by what, and those that this process
 //! watches itself because nothing in the kernel does.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -10,6 +11,8 @@ use wardian_linux::cgroup::{self, Availability, Cgroup, CgroupLimits, MilliCpus,
 use wardian_policy::{LimitKind, Limits};
 use wardian_sandbox::builtin::ProcessLimits;
 use wardian_sandbox::ids::Privilege;
+use wardian_sandbox::janitor::Janitor;
+use wardian_sandbox::measure::disk_usage;
 use wardian_sandbox::state::SandboxDirectory;
 
 use crate::ending::Ending;
@@ -18,6 +21,8 @@ use crate::protocol::{How, Lack, Note};
 
 /// How often the layers are measured against the disk limit.
 const DISK_INTERVAL: Duration = Duration::from_secs(2);
+/// How often in a row that may fail.
+const DISK_PATIENCE: u32 = 3;
 
 /// A sandbox's place in the cgroup hierarchies, if the host gives it one.
 #[derive(Debug)]
@@ -273,15 +278,24 @@ pub(crate) fn reached(limits: &Limits, how: &How) -> Option<LimitReached> {
 }
 
 /// Ends the sandbox when its time is up or its layers have grown too large. Runs in a thread of its
-/// own, and only if the policy has such a limit.
-pub fn watch(limits: &Limits, directory: &SandboxDirectory, ending: &Ending) -> Result<(), Failed> {
-    let disk = limits.disk().map(|disk| disk.get());
+/// own, and only if the policy has such a limit. `janitor` sees more of the layers than this process.
+pub fn watch(
+    limits: &Limits,
+    directory: &SandboxDirectory,
+    janitor: Option<Arc<Janitor>>,
+    ending: &Ending,
+) -> Result<(), Failed> {
     let time = limits.time().map(|time| time.get());
+    let mut disk = limits.disk().map(|disk| Disk {
+        limit: disk.get(),
+        layers: directory.layers(),
+        janitor,
+        failures: 0,
+    });
     if disk.is_none() && time.is_none() {
         return Ok(());
     }
     let begun = Instant::now();
-    let layers = directory.layers();
     let ending = ending.clone();
     let watch = move || {
         loop {
@@ -289,8 +303,8 @@ pub fn watch(limits: &Limits, directory: &SandboxDirectory, ending: &Ending) -> 
             if left == Some(Duration::ZERO) {
                 return ending.end(How::TimeLimit);
             }
-            if disk.is_some_and(|disk| usage(&layers) > disk) {
-                return ending.end(How::DiskLimit);
+            if let Some(how) = disk.as_mut().and_then(Disk::exceeded) {
+                return ending.end(how);
             }
             let wait = match disk {
                 Some(_) => left.map_or(DISK_INTERVAL, |left| left.min(DISK_INTERVAL)),
@@ -306,44 +320,69 @@ pub fn watch(limits: &Limits, directory: &SandboxDirectory, ending: &Ending) -> 
         .map_err(Failed::sandbox)
 }
 
-/// Bytes on disk below `path`, in blocks as du(1) counts. What vanishes meanwhile counts as nothing.
-fn usage(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let mut total = 0;
-    let mut queue = vec![path.to_owned()];
-    while let Some(directory) = queue.pop() {
-        let Ok(entries) = std::fs::read_dir(&directory) else {
-            continue;
+/// The limit on what the layers take on disk.
+struct Disk {
+    limit: u64,
+    layers: PathBuf,
+    janitor: Option<Arc<Janitor>>,
+    /// How many measurements in a row came to nothing.
+    failures: u32,
+}
+
+impl Disk {
+    /// How to end the sandbox, if it is to be ended. A limit that cannot be measured is not enforced: but
+    /// a program may well have changed something just then.
+    fn exceeded(&mut self) -> Option<How> {
+        let measured = match &self.janitor {
+            Some(janitor) => janitor.measure(&self.layers),
+            None => disk_usage(&self.layers),
         };
-        for entry in entries.flatten() {
-            // `DirEntry::metadata` does not follow symlinks.
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            total += metadata.blocks() * 512;
-            if metadata.is_dir() {
-                queue.push(entry.path());
+        match measured {
+            Ok(bytes) => {
+                self.failures = 0;
+                (bytes > self.limit).then_some(How::DiskLimit)
+            }
+            Err(error) => {
+                self.failures += 1;
+                (self.failures >= DISK_PATIENCE).then(|| {
+                    How::Lost(format!("what it takes on disk cannot be measured: {error}"))
+                })
             }
         }
     }
-    total
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn disk(layers: PathBuf, limit: u64) -> Disk {
+        Disk {
+            limit,
+            layers,
+            janitor: None,
+            failures: 0,
+        }
+    }
+
     #[test]
-    fn usage_counts_blocks_and_not_what_links_point_to() {
+    fn a_full_disk_ends_the_sandbox() {
         let base = tempfile::tempdir().unwrap();
-        let inside = base.path().join("inside");
-        std::fs::create_dir(&inside).unwrap();
-        std::fs::write(base.path().join("outside"), vec![1; 1 << 20]).unwrap();
-        std::os::unix::fs::symlink("../outside", inside.join("link")).unwrap();
-        let before = usage(&inside);
-        std::fs::write(inside.join("file"), vec![1; 300_000]).unwrap();
-        let grown = usage(&inside) - before;
-        assert!((300_000..500_000).contains(&grown), "{grown}");
-        assert!(before < 100_000, "{before}");
+        let layers = base.path().to_owned();
+        std::fs::write(layers.join("file"), vec![1; 300_000]).unwrap();
+        assert_eq!(disk(layers.clone(), 1 << 20).exceeded(), None);
+        assert_eq!(disk(layers, 100_000).exceeded(), Some(How::DiskLimit));
+    }
+
+    #[test]
+    fn what_cannot_be_measured_is_not_let_go_on_for_long() {
+        let base = tempfile::tempdir().unwrap();
+        let file = base.path().join("no-directory");
+        std::fs::write(&file, "x").unwrap();
+        let mut disk = disk(file, 1 << 20);
+        for _ in 1..DISK_PATIENCE {
+            assert_eq!(disk.exceeded(), None);
+        }
+        assert!(matches!(disk.exceeded(), Some(How::Lost(_))));
     }
 }

@@ -2,6 +2,7 @@
 //! clean-up read.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use wardian_events::{
@@ -33,7 +34,7 @@ pub(crate) struct Recorder {
     journal: Journal,
     spec: SandboxSpec,
     begun: Instant,
-    janitor: Option<Janitor>,
+    janitor: Option<Arc<Janitor>>,
 }
 
 impl Recorder {
@@ -66,7 +67,11 @@ impl Recorder {
 
     /// Who helps to remove what the sandbox leaves.
     pub(crate) fn hired(&mut self, janitor: Option<Janitor>) {
-        self.janitor = janitor;
+        self.janitor = janitor.map(Arc::new);
+    }
+
+    pub(crate) fn janitor(&self) -> Option<Arc<Janitor>> {
+        self.janitor.clone()
     }
 
     pub(crate) fn directory(&self) -> &SandboxDirectory {
@@ -144,7 +149,7 @@ impl Recorder {
             &self.directory,
             self.record.clone(),
             status,
-            self.janitor.as_ref(),
+            self.janitor.as_deref(),
         )
         .map_err(Failed::sandbox)?;
         let kept = record.ended.map(|ended| ended.kept).unwrap_or_default();
@@ -167,8 +172,8 @@ impl Recorder {
             denied: 0,
             kept: Vec::new(),
         }));
-        if let Err(error) = sweep::settle(&self.directory, self.record, None, self.janitor.as_ref())
-        {
+        let janitor = self.janitor.as_deref();
+        if let Err(error) = sweep::settle(&self.directory, self.record, None, janitor) {
             eprintln!("after {}: {error}", failed.error);
         }
     }

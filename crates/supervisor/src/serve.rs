@@ -220,7 +220,8 @@ impl Life<'_> {
     /// Waits for the end, passing on signals, and enforcing the limits that no cgroup does.
     fn accompany(&self, running: Running, limits: &Limits, ending: &Ending) -> Result<How, Failed> {
         ending.arm(running.killer().map_err(Failed::sandbox)?);
-        limits::watch(limits, self.recorder.directory(), ending)?;
+        let (directory, janitor) = (self.recorder.directory(), self.recorder.janitor());
+        limits::watch(limits, directory, janitor, ending)?;
         loop {
             match running.next() {
                 Happening::Suspended => self.channel.send(&FromSupervisor::Suspended, &[])?,

@@ -224,18 +224,20 @@ impl Spawned {
         self.launched.init.0.pid()
     }
 
-    /// Who will clean up after the sandbox, where that takes more than this user's own id. To be called
-    /// while this process has one thread and no secret, like [`Prepared::spawn`].
+    /// Who will clean up after the sandbox and measure what it writes, where that takes more than this user's
+    /// own id. To be called while this process has one thread and no secret, like [`Prepared::spawn`].
     pub fn hire_janitor(&self) -> Result<Option<Janitor>, LaunchError> {
         let Prepared {
             requested,
             identity,
             ..
         } = &self.prepared;
-        let gives_files_away =
-            requested.privilege == Privilege::Rootless && identity.has_subordinate_ids;
-        Ok(gives_files_away
-            .then(|| Janitor::for_sandbox(self.pid()))
+        // That is the disk's limit.
+        let is_measured = requested.limits.file_size.is_some();
+        let needed = requested.privilege == Privilege::Rootless
+            && (identity.has_subordinate_ids || is_measured);
+        Ok(needed
+            .then(|| Janitor::for_sandbox(self.pid(), identity))
             .transpose()?)
     }
 

@@ -154,7 +154,7 @@ fn assert_edited(host: &Host, outcome: &Outcome<'_>, file: &str, content: &str) 
     );
     let kept = host
         .state(&outcome.name)
-        .join("layers/workspace/upper")
+        .join("layers/workspaces/0/upper")
         .join(file);
     assert_eq!(
         std::fs::read_to_string(&kept)

@@ -41,7 +41,7 @@ fn assert_clean(host: &Host, name: &str, when: Duration) {
         "killed after {when:?}, left:\n{}",
         left.join("\n")
     );
-    let upper = host.state(name).join("layers/workspace/upper");
+    let upper = host.state(name).join("layers/workspaces/0/upper");
     if let Ok(work) = std::fs::read_to_string(upper.join("work")) {
         let in_order = work
             .lines()
@@ -139,7 +139,7 @@ fn what_was_written_is_kept(mode: Mode) {
         .start();
     let work = host
         .state(started.name())
-        .join("layers/workspace/upper/work");
+        .join("layers/workspaces/0/upper/work");
     for _ in 0..500 {
         if work.exists() {
             break;

@@ -31,7 +31,7 @@ const FILL: &str = "i=0; while [ $i -lt 10 ]; do head -c 3000000 /dev/zero >full
 fn wait_until_ready(host: &Host, started: &Started<'_>) {
     let ready = host
         .state(started.name())
-        .join("layers/workspace/upper/ready");
+        .join("layers/workspaces/0/upper/ready");
     let begun = Instant::now();
     while !ready.exists() {
         assert!(
@@ -97,7 +97,7 @@ fn files_of_other_ids_go_at_the_end(mode: Mode) {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     assert_eq!(left, ["workspace"]);
-    let kept = state.join("layers/workspace/upper/of-33");
+    let kept = state.join("layers/workspaces/0/upper/of-33");
     // Control: an ordinary user cannot remove what is kept by hand.
     let by_hand = host.outside(["rm", "-rf", kept.to_str().unwrap()]);
     assert_eq!(

@@ -174,7 +174,7 @@ fn a_mount_below_the_workspace_is_part_of_it(mode: Mode) {
         ],
         "{outcome:?}"
     );
-    let upper = host.state(&outcome.name).join("layers/workspace/upper");
+    let upper = host.state(&outcome.name).join("layers/workspaces/0/upper");
     assert_eq!(
         fs::read_to_string(upper.join("volume/file")).unwrap(),
         "changed\n"

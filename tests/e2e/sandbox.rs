@@ -61,7 +61,7 @@ fn the_user_is_the_user(mode: Mode) {
     assert_eq!(lines(&outcome), expected);
     let made = fs::metadata(
         host.state(&outcome.name)
-            .join("layers/workspace/upper/made"),
+            .join("layers/workspaces/0/upper/made"),
     )
     .unwrap();
     assert_eq!((made.uid(), made.gid()), (uid, gid));
@@ -128,7 +128,7 @@ fn the_workspace_is_copy_on_write(mode: Mode) {
         "as it was\n"
     );
     assert!(host.project().join("gone").exists() && !host.project().join("deep").exists());
-    let upper = host.state(&outcome.name).join("layers/workspace/upper");
+    let upper = host.state(&outcome.name).join("layers/workspaces/0/upper");
     assert_eq!(fs::read_to_string(upper.join("kept")).unwrap(), "changed\n");
     assert_eq!(
         fs::read_to_string(upper.join("deep/er/file")).unwrap(),
@@ -147,7 +147,7 @@ fn nothing_is_kept_when_nothing_changed(mode: Mode) {
     assert!(
         !host
             .state(&outcome.name)
-            .join("layers/workspace/upper")
+            .join("layers/workspaces/0/upper")
             .exists()
     );
     // The record is there all the same.

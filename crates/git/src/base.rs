@@ -1,6 +1,8 @@
 //! What a session clone started from.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,4 +36,22 @@ pub enum Head {
     /// Name without `refs/heads/`.
     Branch(String),
     Detached,
+}
+
+/// Why the base of a session cannot be told.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {source}")]
+pub struct BaseError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl Base {
+    /// What `session::create` wrote into a workspace's state.
+    pub fn load(state: &Path) -> Result<Self, BaseError> {
+        let path = state.join("base.json");
+        fs::read(&path)
+            .and_then(|text| Ok(serde_json::from_slice(&text)?))
+            .map_err(|source| BaseError { path, source })
+    }
 }

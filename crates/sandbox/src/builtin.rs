@@ -36,7 +36,7 @@ pub use launch::{
 pub use probe::Check;
 pub use protocol::{Ended, NoDevice, Stage};
 pub use system_layers::{
-    DEVICE as FUSE_DEVICE, ServedDirectory, ServedLayers, SystemLayers, Unavailable,
+    DEVICE as FUSE_DEVICE, ServedDirectory, ServedLayers, ServedSnapshot, SystemLayers, Unavailable,
 };
 
 /// What a socket made inside the seal is for.

@@ -143,6 +143,15 @@ impl Identity {
         }
     }
 
+    /// The ids inside of whoever owns the workspaces on disk.
+    pub fn user_inside(&self, privilege: Privilege, user: &User) -> (u32, u32) {
+        match privilege {
+            // Files keep their ids.
+            Privilege::Root => (user.uid, user.gid),
+            Privilege::Rootless => (self.uid, self.gid),
+        }
+    }
+
     /// The map of the program's own user namespace: the same ids again, without any power over what
     /// belongs to the outer one.
     pub fn program_maps(&self) -> IdMaps {

@@ -30,9 +30,15 @@ pub enum TreeRole {
     System,
     /// A layer below one of the sandbox's own: what the agent works on.
     Workspace,
+    /// The state of a session clone. [`SNAPSHOT`] in it is a layer below one of the sandbox's own: the files
+    /// of a commit, which the supervisor shows, or has written there if it cannot.
+    Snapshot,
     /// Is bound as it is.
     Whole,
 }
+
+/// Where a [`TreeRole::Snapshot`] has the files.
+pub const SNAPSHOT: &str = "tree";
 
 /// Index of a tree in its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +90,8 @@ pub enum Content {
     Sys,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Access {
     ReadOnly,
     ReadWrite,

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Privilege;
-use crate::spec::Workspace;
+use crate::spec::{Persistence, Workspaces};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SandboxRecord {
     /// Shown to people; the program and its arguments, lossily decoded.
     pub command: Vec<String>,
-    pub workspace: Workspace,
+    pub workspaces: Workspaces,
+    pub persistence: Persistence,
     pub privilege: Privilege,
     /// Unix time in seconds.
     pub created: u64,

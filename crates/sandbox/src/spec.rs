@@ -2,11 +2,12 @@
 //! secret, so that the process which becomes pid 1 inside may have read it.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::name::SandboxName;
+use crate::plan::Access;
 
 /// Everything about a sandbox but its policy and its secrets.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,7 +22,10 @@ pub struct SandboxSpec {
     pub user: User,
     pub account: Account,
     pub environment: Vec<(OsString, OsString)>,
-    pub workspace: Workspace,
+    pub workspaces: Workspaces,
+    /// Directories of the host that are shown elsewhere than they lie, or besides.
+    pub mounts: Vec<Mount>,
+    pub persistence: Persistence,
     /// Paths below the user's home that are shown read-only; absolute, existing, no symlinks.
     pub visible: Vec<PathBuf>,
     /// Symlinks to recreate in the private home: where, and what they hold.
@@ -59,7 +63,15 @@ pub enum Nesting {
     Allowed,
 }
 
-/// The directory that the agent works on. It has the same absolute path inside.
+/// What the agent works on: one directory that it starts in, and perhaps others. The number of a workspace
+/// is its place here, and names its directory in the sandbox's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workspaces {
+    main: Workspace,
+    others: Vec<Workspace>,
+}
+
+/// A directory that the agent works on. It has the same absolute path inside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workspace {
     /// Absolute, with symlinks resolved.
@@ -70,10 +82,65 @@ pub struct Workspace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkspaceMode {
+    /// A repository of the sandbox's own, upon the files of a commit.
+    Clone,
     /// Writes go to an upper layer, which is kept when something changed.
     Overlay,
     /// Writes go to the directory itself.
     Bind,
+    /// The directory itself, and nobody writes.
+    BindReadOnly,
+}
+
+/// A directory or file of the host at a place of the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute, without symlinks; no program inside can change what it names.
+    pub source: PathBuf,
+    /// Absolute path inside.
+    pub target: PathBuf,
+    pub access: Access,
+}
+
+/// What stays of a sandbox that left no work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Persistence {
+    /// Its record alone.
+    Ephemeral,
+    /// All of it, home included: it has a name that somebody gave it, and can be resumed.
+    Named,
+}
+
+impl Workspaces {
+    pub fn new(main: Workspace, others: Vec<Workspace>) -> Self {
+        Self { main, others }
+    }
+
+    /// Where the program starts.
+    pub fn main(&self) -> &Workspace {
+        &self.main
+    }
+
+    /// By number, the main one first.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Workspace)> {
+        std::iter::once(&self.main).chain(&self.others).enumerate()
+    }
+
+    pub fn contain(&self, path: &Path) -> bool {
+        self.iter()
+            .any(|(_, workspace)| path.starts_with(&workspace.path))
+    }
+}
+
+impl WorkspaceMode {
+    /// Whether writes go to a layer of the sandbox's own.
+    pub fn is_layered(self) -> bool {
+        match self {
+            Self::Clone | Self::Overlay => true,
+            Self::Bind | Self::BindReadOnly => false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@
 //!     journal.jsonl    the record of what it did
 //!     supervisor.log   what the supervisor said last
 //!     layers/          upper layers and the private home, while it lives or keeps work
+//!         workspaces/<n>/  the n-th directory that it works on
 //! ```
 
 use std::fs::{self, File};
@@ -31,6 +32,17 @@ pub struct SandboxDirectory {
     name: SandboxName,
     path: PathBuf,
 }
+
+/// The state of one workspace.
+///
+/// ```text
+///     upper/       what the program wrote; the session's `.git` included
+///     work/        overlayfs's own
+///     tree/        the files of the base, where they are not served
+///     base.*       what a session clone started from (crate `wardian-git`)
+/// ```
+#[derive(Debug, Clone)]
+pub struct WorkspaceDirectory(PathBuf);
 
 /// Directories that have no name yet begin with this, which no sandbox's name does.
 const UNNAMED: &str = ".new-";
@@ -156,9 +168,9 @@ impl SandboxDirectory {
         self.path.join("layers")
     }
 
-    /// The upper layer of an overlaid workspace: what the program changed.
-    pub fn workspace_upper(&self) -> PathBuf {
-        self.layers().join("workspace/upper")
+    /// What is kept about the workspace of this number.
+    pub fn workspace(&self, number: usize) -> WorkspaceDirectory {
+        WorkspaceDirectory(self.layers().join(workspace_layer(number)))
     }
 
     /// Where the supervisor's own words go. Fails if the file exists as anything but a plain file.
@@ -225,6 +237,25 @@ impl SandboxDirectory {
             .map(Some)
             .map_err(|source| StateError::Record { path, source })
     }
+}
+
+impl WorkspaceDirectory {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn upper(&self) -> PathBuf {
+        self.0.join("upper")
+    }
+
+    pub fn tree(&self) -> PathBuf {
+        self.0.join("tree")
+    }
+}
+
+/// Of a workspace, relative to all layers.
+pub(crate) fn workspace_layer(number: usize) -> String {
+    format!("workspaces/{number}")
 }
 
 impl Lock {

@@ -1,28 +1,64 @@
 //! Lower layers that the kernel cannot take from the host: served from here, as long as the sandbox lives.
 
+use std::path::PathBuf;
+
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use wardian_filesystem::host_layer::{Export, HostLayer};
-use wardian_sandbox::builtin::{FUSE_DEVICE, NoDevice, ServedDirectory, ServedLayers, Unavailable};
+use wardian_sandbox::builtin::{
+    FUSE_DEVICE, NoDevice, ServedDirectory, ServedLayers, SystemLayers, Unavailable,
+};
 use wardian_sandbox::ids::SystemOwners;
 
 use crate::ending::Ending;
 use crate::failure::Failed;
 use crate::protocol::{How, Lack, Note};
+use crate::snapshots;
 
 /// Of the descriptors that this process may have, the door keeps half.
 const SHARE: usize = 2;
 /// More than the program needs, whatever the limit is.
 const MOST_OPEN: usize = 1 << 16;
 
+/// What this process has to be able to read of the host for that.
+pub(crate) fn needs(layers: &SystemLayers) -> Result<Vec<PathBuf>, Failed> {
+    let (host, snapshots) = match layers {
+        SystemLayers::Direct => return Ok(Vec::new()),
+        SystemLayers::Served(layers) => (
+            layers.host.iter().flat_map(|(_, served)| served).collect(),
+            layers
+                .snapshots
+                .iter()
+                .map(|(_, snapshot)| snapshot)
+                .collect(),
+        ),
+        SystemLayers::Unavailable(missing) => {
+            (Vec::new(), missing.snapshots.iter().collect::<Vec<_>>())
+        }
+    };
+    let host: Vec<&ServedDirectory> = host;
+    let mut paths: Vec<_> = host.into_iter().map(|served| served.path.clone()).collect();
+    for snapshot in snapshots {
+        paths.extend(snapshots::needs(snapshot)?);
+    }
+    Ok(paths)
+}
+
 /// Serves until pid 1 is gone. To be called once this thread is confined: the threads that do it are
 /// started here. Should serving fail, the sandbox ends: it would have no programs left.
 pub(crate) fn serve(layers: ServedLayers, ending: &Ending) -> Result<(), Failed> {
     let ServedLayers {
-        device,
-        directories,
+        host,
+        snapshots,
         owners,
+        user,
     } = layers;
+    for (device, snapshot) in snapshots {
+        snapshots::serve(device, &snapshot, user, ending)?;
+    }
+    let Some((device, directories)) = host else {
+        return Ok(());
+    };
     let exports = directories
         .iter()
         .map(export)
@@ -64,6 +100,7 @@ pub(crate) fn unavailable(missing: &Unavailable) -> Vec<Note> {
         why,
         owners,
         unseen,
+        snapshots,
     } = missing;
     let note = |feature: String, lack| Note {
         feature,
@@ -86,7 +123,13 @@ pub(crate) fn unavailable(missing: &Unavailable) -> Vec<Note> {
             Lack::NotSeen,
         )
     });
-    unchangeable.into_iter().chain(unseen).collect()
+    let written_out = (!snapshots.is_empty())
+        .then(|| note("the files of the repository".to_owned(), Lack::WrittenOut));
+    unchangeable
+        .into_iter()
+        .chain(unseen)
+        .chain(written_out)
+        .collect()
 }
 
 /// How a user gets a FUSE device.

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod protocol;
 mod record;
 mod serve;
+mod snapshots;
 pub mod sweep;
 
 pub use serve::serve;

@@ -135,6 +135,8 @@ pub enum Lack {
     NotLimited,
     NotChangeable,
     NotSeen,
+    /// At the cost of time and disk space.
+    WrittenOut,
 }
 
 impl fmt::Display for Note {
@@ -143,6 +145,7 @@ impl fmt::Display for Note {
             Lack::NotLimited => "is not limited here",
             Lack::NotChangeable => "cannot be changed here",
             Lack::NotSeen => "is not to be seen inside",
+            Lack::WrittenOut => "had to be copied",
         };
         write!(f, "{} {lack}: {}", self.feature, self.why)
     }

@@ -45,7 +45,8 @@ impl Recorder {
     ) -> Result<Self, Failed> {
         let record = SandboxRecord {
             command: shown(spec),
-            workspace: spec.workspace.clone(),
+            workspaces: spec.workspaces.clone(),
+            persistence: spec.persistence,
             privilege,
             created: unix_time(),
             supervisor: std::process::id(),
@@ -103,7 +104,7 @@ impl Recorder {
         self.append(&Event::SandboxStarted(SandboxStarted {
             name: spec.name.to_string(),
             command: self.record.command.clone(),
-            workspace: spec.workspace.path.display().to_string(),
+            workspace: spec.workspaces.main().path.display().to_string(),
             uid: spec.user.uid,
             mode: match self.record.privilege {
                 Privilege::Root => PrivilegeMode::Root,

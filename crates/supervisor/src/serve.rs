@@ -23,6 +23,7 @@ use crate::layers;
 use crate::limits;
 use crate::protocol::{FromSupervisor, How, Lack, Note, Secret, Start, ToSupervisor};
 use crate::record::Recorder;
+use crate::snapshots;
 
 /// Serves the sandbox that the client at the other end of `socket` asks for, and returns when it is
 /// over and cleaned up after. The client hears about everything that goes wrong.
@@ -163,14 +164,7 @@ impl Life<'_> {
             self.note("the network", why)?;
         }
         let layers = sealed.take_system_layers()?;
-        let served: Vec<PathBuf> = match &layers {
-            SystemLayers::Served(layers) => layers
-                .directories
-                .iter()
-                .map(|directory| directory.path.clone())
-                .collect(),
-            SystemLayers::Direct | SystemLayers::Unavailable(_) => Vec::new(),
-        };
+        let served = layers::needs(&layers)?;
         if let Some(why) = confinement::confine(self.recorder.directory(), cgroups, &served)? {
             self.note("the supervisor", &why)?;
         }
@@ -181,6 +175,11 @@ impl Life<'_> {
                 for note in layers::unavailable(&missing) {
                     self.say(note)?;
                 }
+                missing
+                    .snapshots
+                    .iter()
+                    .try_for_each(snapshots::write_out)?;
+                sealed.do_without()?;
             }
         }
         let door = door.open(sealed.take_listeners(), ending)?;

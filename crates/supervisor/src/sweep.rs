@@ -14,8 +14,11 @@ use wardian_linux::SyscallError;
 use wardian_linux::cgroup;
 use wardian_sandbox::janitor::{Janitor, remove_whole};
 use wardian_sandbox::record::{Ended, SandboxRecord};
-use wardian_sandbox::spec::WorkspaceMode;
+use wardian_sandbox::spec::Persistence;
 use wardian_sandbox::state::{Lock, SandboxDirectory, StateError, StateRoot};
+
+/// What stays of a sandbox, below its layers.
+const KEPT_LAYERS: [&str; 2] = ["home", "workspaces"];
 
 #[derive(Debug, Error)]
 pub enum SweepError {
@@ -98,11 +101,14 @@ pub fn settle(
         cgroup::remove_stale(path)?;
     }
     let mut kept = Vec::new();
-    let upper = directory.workspace_upper();
-    if record.workspace.mode == WorkspaceMode::Overlay && holds_something(&upper)? {
-        kept.push(upper);
+    for (number, workspace) in record.workspaces.iter() {
+        let upper = directory.workspace(number).upper();
+        if workspace.mode.is_layered() && holds_something(&upper)? {
+            kept.push(upper);
+        }
     }
-    remove_layers(directory, !kept.is_empty(), janitor)?;
+    let stays = !kept.is_empty() || record.persistence == Persistence::Named;
+    remove_layers(directory, stays, janitor)?;
     record.ended = Some(Ended {
         at: unix_time(),
         status,
@@ -112,13 +118,14 @@ pub fn settle(
     Ok(record)
 }
 
+/// Of a sandbox that stays, its workspaces and its home are kept; the system is made anew each time.
 fn remove_layers(
     directory: &SandboxDirectory,
-    keep_workspace: bool,
+    stays: bool,
     janitor: Option<&Janitor>,
 ) -> Result<(), SweepError> {
     let layers = directory.layers();
-    if !keep_workspace {
+    if !stays {
         return Ok(remove_whole(&layers, janitor)?);
     }
     let failed = |source| SweepError::Io {
@@ -127,11 +134,11 @@ fn remove_layers(
     };
     for entry in fs::read_dir(&layers).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if entry.file_name() != "workspace" {
+        if !KEPT_LAYERS.iter().any(|name| entry.file_name() == *name) {
             remove_whole(&entry.path(), janitor)?;
         }
     }
-    Ok(remove_whole(&layers.join("workspace/work"), janitor)?)
+    Ok(())
 }
 
 /// Removes what a confined supervisor had to leave: the directory that all sandboxes' cgroups share, if

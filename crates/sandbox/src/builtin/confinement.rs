@@ -4,7 +4,8 @@ use wardian_linux::rlimit::{self, Limit};
 use wardian_linux::seccomp::{self, Profile};
 use wardian_linux::{SyscallError, capabilities, landlock};
 
-use crate::spec::{Account, Nesting, WorkspaceMode};
+use crate::plan::Access;
+use crate::spec::{Account, Mount, Nesting, SandboxSpec, Workspace, WorkspaceMode};
 
 /// Limits that the kernel keeps for each process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,12 +18,33 @@ pub struct ProcessLimits {
     pub file_size: Option<u64>,
 }
 
+/// Where what the program writes ends up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writes {
+    /// In layers of the sandbox's own, all of them below a directory that nobody else may enter.
+    ToLayers,
+    /// In directories of the host as well.
+    ToHostDirectories,
+}
+
+impl Writes {
+    pub(super) fn of(spec: &SandboxSpec) -> Self {
+        let binds = |(_, workspace): (usize, &Workspace)| workspace.mode == WorkspaceMode::Bind;
+        let writes = |mount: &Mount| mount.access == Access::ReadWrite;
+        if spec.workspaces.iter().any(binds) || spec.mounts.iter().any(writes) {
+            Self::ToHostDirectories
+        } else {
+            Self::ToLayers
+        }
+    }
+}
+
 /// Takes away, for good, all that a program inside has no business with. The order matters: each
 /// step needs what a later one takes.
 pub(super) fn confine(
     account: Account,
     nesting: Nesting,
-    workspace: WorkspaceMode,
+    writes: Writes,
     limits: &ProcessLimits,
 ) -> Result<(), SyscallError> {
     for (limit, value) in [
@@ -45,7 +67,7 @@ pub(super) fn confine(
     landlock::restrict_program()?;
     seccomp::install(&Profile {
         nested: nesting == Nesting::Allowed,
-        // Bound directories are the host's: a set-user-ID file in one would be one on the host.
-        forbid_set_id_bits: workspace == WorkspaceMode::Bind,
+        // A set-user-ID file in a directory of the host would be one on the host.
+        forbid_set_id_bits: writes == Writes::ToHostDirectories,
     })
 }

@@ -12,7 +12,7 @@ use wardian_linux::SyscallError;
 use wardian_linux::mount::{self, Depth, DetachedMount, Restrictions};
 
 use super::{devices, system_layers};
-use crate::plan::{Access, Content, FilesystemPlan, Place, Tree, TreeId, TreeRole};
+use crate::plan::{Access, Content, FilesystemPlan, Place, SNAPSHOT, Tree, TreeId, TreeRole};
 
 #[derive(Debug, Error)]
 pub(super) enum AssembleError {
@@ -93,17 +93,19 @@ fn open_sources(
 
 fn open_unmapped(tree: &Tree) -> Result<OpenTree, AssembleError> {
     Ok(match tree.role {
-        TreeRole::Layers | TreeRole::System | TreeRole::Workspace => {
+        TreeRole::Layers | TreeRole::System | TreeRole::Workspace | TreeRole::Snapshot => {
             OpenTree::Directory(open_directory(CWD, &tree.path)?)
         }
         TreeRole::Whole => OpenTree::Detached(DetachedMount::bind(&tree.path, tree.depth)?),
     })
 }
 
-/// Trees that somebody outside answers for, and the mount that has them.
+/// Trees that somebody outside answers for.
 pub(super) struct ServedTrees {
-    pub(super) mount: DetachedMount,
-    pub(super) trees: Vec<TreeId>,
+    /// Directories of the host, and the mount that has them by name.
+    pub(super) host: Option<(DetachedMount, Vec<TreeId>)>,
+    /// Each a mount of its own.
+    pub(super) snapshots: Vec<(TreeId, DetachedMount)>,
 }
 
 impl ServedTrees {
@@ -113,14 +115,26 @@ impl ServedTrees {
         sources: &mut [OpenTree],
         staging: BorrowedFd<'_>,
     ) -> Result<(), SyscallError> {
-        make_directory(staging, OsStr::new("served"), 0o700)?;
-        let target = open_directory(staging, Path::new("served"))?;
-        let mount = self.mount.attach(target.as_fd())?;
-        for tree in self.trees {
-            let name = system_layers::name(tree);
-            let directory = open_directory(mount.as_fd(), Path::new(&name))?;
+        if let Some((mount, trees)) = self.host {
+            make_directory(staging, OsStr::new("served"), 0o700)?;
+            let target = open_directory(staging, Path::new("served"))?;
+            let mount = mount.attach(target.as_fd())?;
+            for tree in trees {
+                let name = system_layers::name(tree);
+                let directory = open_directory(mount.as_fd(), Path::new(&name))?;
+                if let Some(source) = sources.get_mut(tree.index()) {
+                    *source = OpenTree::Directory(directory);
+                }
+            }
+        }
+        for (tree, mount) in self.snapshots {
+            let name = format!("snapshot{}", tree.index());
+            make_directory(staging, OsStr::new(&name), 0o700)?;
+            let state = open_directory(staging, Path::new(&name))?;
+            make_directory(state.as_fd(), OsStr::new(SNAPSHOT), 0o700)?;
+            mount.attach(open_directory(state.as_fd(), Path::new(SNAPSHOT))?.as_fd())?;
             if let Some(source) = sources.get_mut(tree.index()) {
-                *source = OpenTree::Directory(directory);
+                *source = OpenTree::Directory(state);
             }
         }
         Ok(())
@@ -155,7 +169,10 @@ fn settle(
     staging: BorrowedFd<'_>,
 ) -> Result<OpenTree, SyscallError> {
     match (tree.role, source) {
-        (TreeRole::Layers | TreeRole::System | TreeRole::Workspace, OpenTree::Detached(mount)) => {
+        (
+            TreeRole::Layers | TreeRole::System | TreeRole::Workspace | TreeRole::Snapshot,
+            OpenTree::Detached(mount),
+        ) => {
             let name = format!("tree{index}");
             make_directory(staging, OsStr::new(&name), 0o700)?;
             let target = open_directory(staging, Path::new(&name))?;

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, WaitOptions};
+use wardian_linux::mount::DetachedMount;
 use wardian_linux::process::{self, Exit, Forked};
 use wardian_linux::seal::{self, SealedSockets};
 use wardian_linux::signal::SignalFd;
@@ -53,6 +54,38 @@ impl<T, E: Display> During<T> for Result<T, E> {
     }
 }
 
+/// What is to come through FUSE.
+struct Wanted {
+    host: Vec<TreeId>,
+    snapshots: Vec<TreeId>,
+}
+
+impl Wanted {
+    fn is_empty(&self) -> bool {
+        self.host.is_empty() && self.snapshots.is_empty()
+    }
+
+    /// One for all directories of the host, then one for each snapshot.
+    fn open_devices(&self) -> Result<Vec<OwnedFd>, NoDevice> {
+        let count = usize::from(!self.host.is_empty()) + self.snapshots.len();
+        (0..count).map(|_| system_layers::open_device()).collect()
+    }
+
+    /// `mounts` are in the order of the devices.
+    fn served(self, mounts: Vec<DetachedMount>) -> ServedTrees {
+        let mut mounts = mounts.into_iter();
+        let host = if self.host.is_empty() {
+            None
+        } else {
+            mounts.next().map(|mount| (mount, self.host))
+        };
+        ServedTrees {
+            host,
+            snapshots: self.snapshots.into_iter().zip(mounts).collect(),
+        }
+    }
+}
+
 impl Init {
     /// Never returns: the copied memory of the supervisor must not be run down.
     pub(super) fn run(self) -> ! {
@@ -69,12 +102,13 @@ impl Init {
 
     fn stages(&self) -> Result<Infallible, Failure> {
         self.seal()?;
-        let (trees, served) = self.receive_trees()?;
-        let device = (!served.is_empty()).then(system_layers::open_device);
+        let (trees, wanted) = self.receive_trees()?;
+        let devices = wanted.open_devices();
         self.become_inside().during(Stage::Identity)?;
-        let served = match device {
-            Some(device) => self.mount_system_layers(served, device)?,
-            None => None,
+        let served = if wanted.is_empty() {
+            None
+        } else {
+            self.mount_served(wanted, devices)?
         };
         filesystem::assemble(&self.plan, trees, served).during(Stage::Filesystem)?;
         rustix::system::sethostname(self.spec.name.as_str().as_bytes())
@@ -108,13 +142,16 @@ impl Init {
     }
 
     /// All that are id-mapped, and the names of those that are to be served.
-    fn receive_trees(&self) -> Result<(Vec<OwnedFd>, Vec<TreeId>), Failure> {
+    fn receive_trees(&self) -> Result<(Vec<OwnedFd>, Wanted), Failure> {
         let mut trees = Vec::new();
         loop {
             let (message, descriptors) = self.channel.receive().during(Stage::Filesystem)?;
             match message {
                 ToInit::Trees => trees.extend(descriptors),
-                ToInit::Assemble { served } => return Ok((trees, served)),
+                ToInit::Assemble { served, snapshots } => {
+                    let host = served;
+                    return Ok((trees, Wanted { host, snapshots }));
+                }
                 other => return Err(unexpected(&other)),
             }
         }
@@ -129,25 +166,29 @@ impl Init {
         process::die_with_parent()
     }
 
-    /// The supervisor serves the mount as soon as it has the device: what is looked up earlier waits.
-    fn mount_system_layers(
+    /// The supervisor serves the mounts as soon as it has the devices: what is looked up earlier waits.
+    fn mount_served(
         &self,
-        trees: Vec<TreeId>,
-        device: Result<OwnedFd, NoDevice>,
+        wanted: Wanted,
+        devices: Result<Vec<OwnedFd>, NoDevice>,
     ) -> Result<Option<ServedTrees>, Failure> {
-        let mounted = device.and_then(|device| {
-            let mount = system_layers::mount(&device, self.identity.init)?;
-            Ok((mount, device))
+        let mounted = devices.and_then(|devices| {
+            let mounts = devices
+                .iter()
+                .map(|device| system_layers::mount(device, self.identity.init))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok((mounts, devices))
         });
         match mounted {
-            Ok((mount, device)) => {
+            Ok((mounts, devices)) => {
                 let message = FromInit::SystemLayers(Mounted::Served);
+                let borrowed: Vec<_> = devices.iter().map(AsFd::as_fd).collect();
                 self.channel
-                    .send(&message, &[device.as_fd()])
+                    .send(&message, &borrowed)
                     .during(Stage::Filesystem)?;
-                // Held outside only, the mount's requests fail at once should the supervisor die.
-                drop(device);
-                Ok(Some(ServedTrees { mount, trees }))
+                // Held outside only, the mounts' requests fail at once should the supervisor die.
+                drop(devices);
+                Ok(Some(wanted.served(mounts)))
             }
             Err(why) => {
                 self.say(&FromInit::SystemLayers(Mounted::Unavailable(why)))?;

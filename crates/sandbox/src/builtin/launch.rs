@@ -14,7 +14,9 @@ use super::fill::Filling;
 use super::init::Init;
 use super::probe::Check;
 use super::protocol::{Ended, FromInit, Mounted, NoDevice, Stage, ToInit};
-use super::system_layers::{self, ServedDirectory, ServedLayers, SystemLayers, Unavailable};
+use super::system_layers::{
+    self, Lowers, ServedDirectory, ServedLayers, ServedSnapshot, SystemLayers, Unavailable,
+};
 use super::{Listener, ProcessLimits};
 use crate::channel::{Channel, ProtocolError};
 use crate::ids::{Identity, Privilege, SystemOwners};
@@ -266,9 +268,12 @@ impl Spawned {
         if requested.privilege == Privilege::Root {
             self.send_mapped_trees()?;
         }
-        let served = lowers.served;
+        let Lowers {
+            served, snapshots, ..
+        } = lowers;
         let assemble = ToInit::Assemble {
             served: served.iter().map(|directory| directory.tree).collect(),
+            snapshots: snapshots.iter().map(|snapshot| snapshot.tree).collect(),
         };
         self.launched.send(&assemble, &[])?;
         let (message, descriptors) = self.launched.receive()?;
@@ -286,7 +291,12 @@ impl Spawned {
             privilege: self.prepared.requested.privilege,
             system_owners: self.prepared.requested.system_owners(),
             served,
+            snapshots,
             layers: self.prepared.layers,
+            user: self.prepared.identity.user_inside(
+                self.prepared.requested.privilege,
+                &self.prepared.requested.spec.user,
+            ),
             owners: self.prepared.identity.maps,
             spec: self.prepared.requested.spec,
             launched: self.launched,
@@ -327,8 +337,10 @@ pub struct Sealed {
     privilege: Privilege,
     system_owners: SystemOwners,
     served: Vec<ServedDirectory>,
+    snapshots: Vec<ServedSnapshot>,
     layers: LayerDirectories,
     owners: IdMaps,
+    user: (u32, u32),
     launched: Launched,
     listeners: Vec<(Listener, OwnedFd)>,
     shortfalls: Vec<String>,
@@ -345,33 +357,51 @@ impl Sealed {
         &self.shortfalls
     }
 
-    /// How the lower layers get in, once pid 1 knows: to be called once, and what it returns to be served
-    /// before [`guard`](Self::guard).
+    /// How the lower layers get in, once pid 1 knows: to be called once. What it returns is to be served
+    /// before [`guard`](Self::guard), or done without by [`do_without`](Self::do_without).
     pub fn take_system_layers(&mut self) -> Result<SystemLayers, LaunchError> {
         let directories = std::mem::take(&mut self.served);
-        if directories.is_empty() {
+        let snapshots = std::mem::take(&mut self.snapshots);
+        if directories.is_empty() && snapshots.is_empty() {
             return Ok(SystemLayers::Direct);
         }
-        let (message, mut descriptors) = self.launched.receive()?;
-        match (message, descriptors.pop()) {
-            (FromInit::SystemLayers(Mounted::Served), Some(device)) => {
+        let (message, devices) = self.launched.receive()?;
+        match message {
+            FromInit::SystemLayers(Mounted::Served) => {
+                let expected = usize::from(!directories.is_empty()) + snapshots.len();
+                if devices.len() != expected {
+                    let error = format!("{} devices instead of {expected}", devices.len());
+                    return Err(ProtocolError::Unexpected(error).into());
+                }
+                let mut devices = devices.into_iter();
+                let host = (!directories.is_empty())
+                    .then(|| devices.next())
+                    .flatten()
+                    .map(|device| (device, directories));
                 Ok(SystemLayers::Served(ServedLayers {
-                    device,
-                    directories,
+                    host,
+                    snapshots: devices.zip(snapshots).collect(),
                     owners: self.owners.clone(),
+                    user: self.user,
                 }))
             }
-            (FromInit::SystemLayers(Mounted::Unavailable(why)), None) => self
-                .do_without(directories, why)
+            FromInit::SystemLayers(Mounted::Unavailable(why)) => self
+                .without(directories, snapshots, why)
                 .map(SystemLayers::Unavailable),
-            (message, _) => self.launched.unexpected(&message),
+            message => self.launched.unexpected(&message),
         }
     }
 
+    /// Goes on once what is [`Unavailable`] has been made up for as far as it can be.
+    pub fn do_without(&self) -> Result<(), LaunchError> {
+        Ok(self.launched.send(&ToInit::DoWithout, &[])?)
+    }
+
     /// As root: what is mounted is hidden, and the kernel layers the rest.
-    fn do_without(
+    fn without(
         &self,
         directories: Vec<ServedDirectory>,
+        snapshots: Vec<ServedSnapshot>,
         why: NoDevice,
     ) -> Result<Unavailable, LaunchError> {
         let mut unseen = Vec::new();
@@ -394,9 +424,9 @@ impl Sealed {
                 .map_err(|source| LaunchError::Layers { path, source })?;
             unseen.extend(mounts);
         }
-        self.launched.send(&ToInit::DoWithout, &[])?;
         Ok(Unavailable {
             why,
+            snapshots,
             owners: self.system_owners,
             unseen,
         })

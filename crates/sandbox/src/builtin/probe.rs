@@ -138,8 +138,9 @@ fn private_files() -> Result<(), String> {
 }
 
 fn workspace(spec: &SandboxSpec) -> Result<(), String> {
-    let path = &spec.workspace.path;
-    fs::read_dir(path)
-        .map(drop)
-        .map_err(|error| format!("{}: {error}", path.display()))
+    spec.workspaces.iter().try_for_each(|(_, workspace)| {
+        fs::read_dir(&workspace.path)
+            .map(drop)
+            .map_err(|error| format!("{}: {error}", workspace.path.display()))
+    })
 }

@@ -93,7 +93,12 @@ fn steps(
     let environment = at(Stage::Confinement, environment(spec))?;
     at(
         Stage::Confinement,
-        confinement::confine(spec.account, spec.nesting, spec.workspace.mode, limits),
+        confinement::confine(
+            spec.account,
+            spec.nesting,
+            confinement::Writes::of(spec),
+            limits,
+        ),
     )?;
     process::execve(&spec.program, &arguments, &environment).map_err(|error| {
         let errno = error.errno().unwrap_or_default();

@@ -14,8 +14,10 @@ pub(super) enum ToInit {
     Trees,
     /// All trees are there and the layers are filled: mount them.
     Assemble {
-        /// Trees that come through FUSE, if that can be had.
+        /// Trees that come through FUSE, if that can be had: directories of the host,
         served: Vec<TreeId>,
+        /// and the files of session clones.
+        snapshots: Vec<TreeId>,
     },
     /// After [`Mounted::Unavailable`]: the layers are made for that now.
     DoWithout,
@@ -40,8 +42,9 @@ pub(super) enum FromInit {
         /// What this host does not offer, for a person to read; the seal holds without it.
         shortfalls: Vec<String>,
     },
-    /// Only where something is to be served, before it is layered. Descriptor: the mounted FUSE device,
-    /// which has to be served from now on.
+    /// Only where something is to be served, before it is layered. Descriptors: mounted FUSE devices, which
+    /// have to be served from now on: one for all directories of the host, if there are any, then one for
+    /// each snapshot.
     SystemLayers(Mounted),
     /// The file system stands. Descriptor: the master side of the terminal, if there is one.
     Assembled,

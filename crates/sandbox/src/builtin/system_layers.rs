@@ -34,14 +34,26 @@ pub enum SystemLayers {
     Unavailable(Unavailable),
 }
 
-/// What is to be served, read-only.
+/// What is to be served, read-only, on devices that are mounted in the sandbox. The mounts end with pid 1.
 #[derive(Debug)]
 pub struct ServedLayers {
-    /// Mounted in the sandbox; the mount ends with pid 1.
-    pub device: OwnedFd,
-    pub directories: Vec<ServedDirectory>,
+    /// Directories of the host, if there are any to be served.
+    pub host: Option<(OwnedFd, Vec<ServedDirectory>)>,
+    /// The files that session clones started from.
+    pub snapshots: Vec<(OwnedFd, ServedSnapshot)>,
     /// The ids that exist inside.
     pub owners: IdMaps,
+    /// Uid and gid inside of whoever owns the workspaces.
+    pub user: (u32, u32),
+}
+
+/// The files that a session clone started from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedSnapshot {
+    pub(super) tree: TreeId,
+    /// The workspace's state. If they cannot be served, they are to be written to
+    /// [`SNAPSHOT`](crate::plan::SNAPSHOT) in it.
+    pub state: PathBuf,
 }
 
 /// A directory of the host.
@@ -72,6 +84,8 @@ pub(super) fn name(tree: TreeId) -> String {
 #[derive(Debug)]
 pub struct Unavailable {
     pub why: NoDevice,
+    /// Session clones whose files have to be written out instead.
+    pub snapshots: Vec<ServedSnapshot>,
     /// If they are to be shifted, a superuser inside cannot change the system directories.
     pub owners: SystemOwners,
     /// Mounts of the host whose files are not there.
@@ -82,6 +96,7 @@ pub struct Unavailable {
 #[derive(Debug)]
 pub(super) struct Lowers {
     pub(super) served: Vec<ServedDirectory>,
+    pub(super) snapshots: Vec<ServedSnapshot>,
     /// Mount points in all others: to be hidden, lest the layer shows what is covered there.
     pub(super) covering: Vec<PathBuf>,
 }
@@ -93,8 +108,15 @@ pub(super) fn choose(
     privilege: Privilege,
 ) -> SyscallResult<Lowers> {
     let mounts = Mounts::read()?;
+    let snapshots = plan.with_role(TreeRole::Snapshot);
     let mut lowers = Lowers {
         served: Vec::new(),
+        snapshots: snapshots
+            .map(|(tree, source)| ServedSnapshot {
+                tree,
+                state: source.path.clone(),
+            })
+            .collect(),
         covering: Vec::new(),
     };
     for (role, is_shifted) in [
@@ -114,7 +136,9 @@ pub(super) fn choose(
             // Hiding something in the workspace would be a change to be kept.
             let covering = match role {
                 TreeRole::System => covering,
-                TreeRole::Workspace | TreeRole::Layers | TreeRole::Whole => Vec::new(),
+                TreeRole::Workspace | TreeRole::Snapshot | TreeRole::Layers | TreeRole::Whole => {
+                    Vec::new()
+                }
             };
             if needed || is_shifted {
                 lowers.served.push(ServedDirectory {

@@ -8,8 +8,9 @@ use std::path::{Component, Path, PathBuf};
 use thiserror::Error;
 use wardian_linux::mount::Depth;
 
-use crate::plan::{Access, Content, FilesystemPlan, TreeId, TreeRole};
-use crate::spec::{SandboxSpec, WorkspaceMode};
+use crate::plan::{Access, Content, FilesystemPlan, Place, SNAPSHOT, TreeId, TreeRole};
+use crate::spec::{SandboxSpec, Workspace, WorkspaceMode};
+use crate::state::workspace_layer;
 
 /// Directories that are layered whole, where the host has them.
 const LAYERED: [&str; 4] = ["usr", "etc", "opt", "var"];
@@ -115,18 +116,19 @@ impl LayerDirectories {
     ) -> Result<Self, ImageError> {
         let layers = Self { root };
         layers.make("", 0o700)?;
-        let overlaid = image
-            .directories()
-            .chain((spec.workspace.mode == WorkspaceMode::Overlay).then_some("workspace"));
-        for name in overlaid {
-            layers.make(name, 0o755)?;
-            layers.make(&format!("{name}/upper"), 0o755)?;
-            layers.make(&format!("{name}/work"), 0o700)?;
+        for name in image.directories() {
+            layers.make_overlay(name)?;
         }
         layers.make("home", 0o755)?;
-        if spec.workspace.mode == WorkspaceMode::Overlay {
+        layers.make("workspaces", 0o755)?;
+        for (number, workspace) in spec.workspaces.iter() {
+            if !workspace.mode.is_layered() {
+                continue;
+            }
+            let name = workspace_layer(number);
+            layers.make_overlay(&name)?;
             // The root of an overlay has its upper layer's attributes.
-            copy_attributes(&spec.workspace.path, &layers.upper("workspace"))?;
+            copy_attributes(&workspace.path, &layers.upper(&name))?;
         }
         Ok(layers)
     }
@@ -134,6 +136,12 @@ impl LayerDirectories {
     /// The directories as they would be made, to plan with. Nothing is touched.
     pub fn planned(root: PathBuf) -> Self {
         Self { root }
+    }
+
+    fn make_overlay(&self, name: &str) -> Result<(), ImageError> {
+        self.make(name, 0o755)?;
+        self.make(&format!("{name}/upper"), 0o755)?;
+        self.make(&format!("{name}/work"), 0o700)
     }
 
     fn make(&self, path: &str, mode: u32) -> Result<(), ImageError> {
@@ -180,7 +188,9 @@ pub fn plan(
     layers: &LayerDirectories,
     spec: &SandboxSpec,
 ) -> Result<FilesystemPlan, ImageError> {
-    refuse_wide_workspace(spec, layers)?;
+    for (_, workspace) in spec.workspaces.iter() {
+        refuse_wide_workspace(&workspace.path, spec, layers)?;
+    }
     let mut plan = FilesystemPlan::default();
     let own = plan.tree(layers.root(), Depth::ThisMount, TreeRole::Layers);
 
@@ -190,7 +200,10 @@ pub fn plan(
             Depth::ThisMount,
             TreeRole::System,
         );
-        plan.add(Path::new("/").join(name), overlay(own, name, lower));
+        plan.add(
+            Path::new("/").join(name),
+            overlay(own, name, lower.join("")),
+        );
     }
     for (name, to) in &image.links {
         plan.add(
@@ -226,29 +239,47 @@ pub fn plan(
         plan.add(path, Content::Symlink { to: to.clone() });
     }
 
-    let workspace = &spec.workspace.path;
-    match spec.workspace.mode {
-        WorkspaceMode::Overlay => {
-            let lower = plan.tree(workspace, Depth::ThisMount, TreeRole::Workspace);
-            plan.add(workspace, overlay(own, "workspace", lower));
+    for mount in &spec.mounts {
+        bind_at(&mut plan, &mount.source, &mount.target, mount.access);
+    }
+    let mut workspaces: Vec<_> = spec.workspaces.iter().collect();
+    // One may lie in another.
+    workspaces.sort_by(|a, b| a.1.path.cmp(&b.1.path));
+    for (number, Workspace { path, mode }) in workspaces {
+        let name = workspace_layer(number);
+        match mode {
+            WorkspaceMode::Clone => {
+                let state = layers.root().join(&name);
+                let lower = plan.tree(state, Depth::ThisMount, TreeRole::Snapshot);
+                plan.add(path, overlay(own, &name, lower.join(SNAPSHOT)));
+            }
+            WorkspaceMode::Overlay => {
+                let lower = plan.tree(path, Depth::ThisMount, TreeRole::Workspace);
+                plan.add(path, overlay(own, &name, lower.join("")));
+            }
+            WorkspaceMode::Bind => bind(&mut plan, path, Access::ReadWrite),
+            WorkspaceMode::BindReadOnly => bind(&mut plan, path, Access::ReadOnly),
         }
-        WorkspaceMode::Bind => bind(&mut plan, workspace, Access::ReadWrite),
     }
     Ok(plan)
 }
 
-fn overlay(own: TreeId, name: &str, lower: TreeId) -> Content {
+fn overlay(own: TreeId, name: &str, lower: Place) -> Content {
     Content::Overlay {
-        lowers: vec![lower.join("")],
+        lowers: vec![lower],
         upper: own.join(format!("{name}/upper")),
         work: own.join(format!("{name}/work")),
     }
 }
 
 fn bind(plan: &mut FilesystemPlan, path: &Path, access: Access) {
-    let tree = plan.tree(path, Depth::WithSubmounts, TreeRole::Whole);
+    bind_at(plan, path, path, access);
+}
+
+fn bind_at(plan: &mut FilesystemPlan, source: &Path, target: &Path, access: Access) {
+    let tree = plan.tree(source, Depth::WithSubmounts, TreeRole::Whole);
     plan.add(
-        path,
+        target,
         Content::Bind {
             source: tree.join(""),
             access,
@@ -258,9 +289,12 @@ fn bind(plan: &mut FilesystemPlan, path: &Path, access: Access) {
 }
 
 /// A workspace that contains the home directory would show all that the private home hides.
-fn refuse_wide_workspace(spec: &SandboxSpec, layers: &LayerDirectories) -> Result<(), ImageError> {
-    let path = &spec.workspace.path;
-    let too_wide = |what| Err(ImageError::WorkspaceTooWide(path.clone(), what));
+fn refuse_wide_workspace(
+    path: &Path,
+    spec: &SandboxSpec,
+    layers: &LayerDirectories,
+) -> Result<(), ImageError> {
+    let too_wide = |what| Err(ImageError::WorkspaceTooWide(path.to_owned(), what));
     if path == Path::new("/") {
         return too_wide("the host's root directory");
     }

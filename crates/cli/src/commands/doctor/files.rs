@@ -120,7 +120,7 @@ pub(super) fn host_files(look: &Look, facts: &Facts, stage: &Stage, trial: &Tria
     }
     let kept = |path: &Path| {
         let name = path.file_name().unwrap_or_default();
-        fs::read_to_string(trial.directory.workspace_upper().join(name)).unwrap_or_default()
+        fs::read_to_string(trial.directory.workspace(0).upper().join(name)).unwrap_or_default()
     };
     let (given, made) = (kept(&look.given.0), kept(&look.made));
     if (given.as_str(), made.as_str()) != ("changed inside", "made inside") {

@@ -99,7 +99,7 @@ fn after_kill(
     // What the next command does.
     sweep(&stage.root)?;
     left.extend(settled(|| left_of(directory, &namespaces)));
-    let kept = fs::read_to_string(directory.workspace_upper().join(KEPT));
+    let kept = fs::read_to_string(directory.workspace(0).upper().join(KEPT));
     if kept.unwrap_or_default() != KEPT {
         left.push("what had been written was lost".to_owned());
     }

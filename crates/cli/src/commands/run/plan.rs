@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use wardian_policy::{EnvValue, Nested, Policy, Preset, VisiblePath, toolchain_paths};
 use wardian_sandbox::image::{HostImage, ProgramError, resolve_program};
-use wardian_sandbox::spec::{Account, Nesting, SandboxSpec, User, Workspace, WorkspaceMode};
+use wardian_sandbox::spec::{
+    Account, Nesting, Persistence, SandboxSpec, User, Workspace, WorkspaceMode, Workspaces,
+};
 use wardian_sandbox::{SandboxName, user};
 use wardian_supervisor::protocol::{PolicySources, Secret};
 
@@ -45,11 +47,11 @@ impl Planned {
         } else {
             Account::User
         };
-        let workspace = workspace(run)?;
+        let workspaces = workspaces(run)?;
+        let main = &workspaces.main().path;
         let image = HostImage::discover()?;
         let search = environment::search_path();
-        let found =
-            resolve_program(program, &search, &image, &workspace.path).map_err(not_found)?;
+        let found = resolve_program(program, &search, &image, main).map_err(not_found)?;
 
         let secrets = if run.dry_run {
             // A credential's command can ask a person, or do anything else.
@@ -59,18 +61,23 @@ impl Planned {
         };
         let mut environment = environment::base(&name, &user, account);
         add_policy_environment(&mut environment, &policy, &secrets);
-        let shown = shown(&policy, &image, &user, found.visible, found.links)
-            .finish(&workspace.path, &user.home);
+        let shown =
+            shown(&policy, &image, &user, found.visible, found.links).finish(main, &user.home);
         let wiring = Wiring::of_this_process();
         let spec = SandboxSpec {
             name,
             program: found.path,
             arguments: arguments_of(program, arguments, preset.filter(|_| !run.no_autonomy)),
-            directory: workspace.path.clone(),
+            directory: main.clone(),
             user,
             account,
             environment,
-            workspace,
+            workspaces,
+            mounts: Vec::new(),
+            persistence: match run.name {
+                Some(_) => Persistence::Named,
+                None => Persistence::Ephemeral,
+            },
             visible: shown.visible,
             links: shown.links,
             terminal: match wiring {
@@ -139,17 +146,15 @@ fn sources(run: &Run, preset: Option<&'static Preset>) -> Result<PolicySources, 
     })
 }
 
-fn workspace(run: &Run) -> Result<Workspace, Failure> {
+fn workspaces(run: &Run) -> Result<Workspaces, Failure> {
     let path = std::env::current_dir().context("cannot tell the current directory")?;
     let path = fs::canonicalize(&path).with_context(|| path.display().to_string())?;
-    Ok(Workspace {
-        path,
-        mode: if run.bind {
-            WorkspaceMode::Bind
-        } else {
-            WorkspaceMode::Overlay
-        },
-    })
+    let mode = if run.bind {
+        WorkspaceMode::Bind
+    } else {
+        WorkspaceMode::Overlay
+    };
+    Ok(Workspaces::new(Workspace { path, mode }, Vec::new()))
 }
 
 /// Exit statuses as a shell has them: 127 for a program that is not there, 126 for one that cannot run.

@@ -6,7 +6,9 @@ use wardian_linux::userns::{IdMaps, IdRange, MapWriter};
 use wardian_policy::{LimitKind, Policy};
 use wardian_sandbox::SandboxName;
 use wardian_sandbox::plan::{Access, Content, TreeRole};
-use wardian_sandbox::spec::{Account, Nesting, TerminalSize, User, Workspace, WorkspaceMode};
+use wardian_sandbox::spec::{
+    Account, Nesting, Persistence, TerminalSize, User, Workspace, WorkspaceMode, Workspaces,
+};
 use wardian_supervisor::protocol::PolicySources;
 
 use super::*;
@@ -87,10 +89,15 @@ fn spec(account: Account, mode: WorkspaceMode) -> SandboxSpec {
         environment: ["PATH", "HOME", "GREETING"]
             .map(|name| (name.into(), "do not print this value".into()))
             .into(),
-        workspace: Workspace {
-            path: "/home/ann/acme".into(),
-            mode,
-        },
+        workspaces: Workspaces::new(
+            Workspace {
+                path: "/home/ann/acme".into(),
+                mode,
+            },
+            Vec::new(),
+        ),
+        mounts: Vec::new(),
+        persistence: Persistence::Ephemeral,
         visible: vec!["/home/ann/.cargo/bin".into()],
         links: Vec::new(),
         terminal: Some(TerminalSize {
@@ -141,7 +148,7 @@ fn files(directory: &SandboxDirectory) -> FilesystemPlan {
         "/home/ann/.cargo/bin",
         bind(tools.join(""), Access::ReadOnly),
     );
-    files.add("/home/ann/acme", overlay(work.join(""), "workspace"));
+    files.add("/home/ann/acme", overlay(work.join(""), "workspaces/0"));
     files
 }
 

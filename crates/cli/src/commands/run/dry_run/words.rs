@@ -9,7 +9,7 @@ use wardian_linux::userns::IdRange;
 use wardian_policy::RuleSummary;
 use wardian_sandbox::ids::Identity;
 use wardian_sandbox::plan::{Access, Content};
-use wardian_sandbox::spec::{Account, Nesting, TerminalSize, WorkspaceMode};
+use wardian_sandbox::spec::{Account, Nesting, TerminalSize, Workspace, WorkspaceMode};
 use wardian_supervisor::limits::Feature;
 
 use super::{Plan, Source};
@@ -52,22 +52,18 @@ impl Plan<'_> {
             .iter()
             .map(|argument| argument.to_string_lossy().into_owned())
             .collect();
-        let workspace = spec.workspace.path.display();
         let mut facts = vec![
             ("sandbox", spec.name.to_string()),
             ("program", spec.program.display().to_string()),
             ("command", units::command(&arguments)),
             ("directory", spec.directory.display().to_string()),
-            (
-                "workspace",
-                match spec.workspace.mode {
-                    WorkspaceMode::Overlay => format!(
-                        "{workspace}, as a copy: changes go to {}",
-                        self.directory.workspace_upper().display()
-                    ),
-                    WorkspaceMode::Bind => format!("{workspace} itself: changes are made in place"),
-                },
-            ),
+        ];
+        facts.extend(
+            spec.workspaces
+                .iter()
+                .map(|(_, it)| ("workspace", workspace(it))),
+        );
+        facts.extend([
             ("account", self.account()),
             ("ids", ids(&self.identity)),
             ("streams", streams(spec.terminal)),
@@ -79,7 +75,7 @@ impl Plan<'_> {
                 },
             ),
             ("record", self.directory.journal().display().to_string()),
-        ];
+        ]);
         if !self.policy.presets.is_empty() {
             facts.push(("presets", self.policy.presets.join(", ")));
         }
@@ -114,7 +110,7 @@ impl Plan<'_> {
     }
 
     fn content(&self, target: &Path, content: &Content) -> String {
-        let below = |path: &Path| path.starts_with(&self.spec.workspace.path);
+        let below = |path: &Path| self.spec.workspaces.contain(path);
         match content {
             Content::Directory { .. } => "an empty directory".to_owned(),
             Content::Symlink { to } => format!("a link to {}", to.display()),
@@ -365,6 +361,18 @@ fn describe(rule: &RuleSummary) -> String {
         add("with", &rule.credentials.join(", "));
     }
     text
+}
+
+fn workspace(workspace: &Workspace) -> String {
+    let path = workspace.path.display();
+    match workspace.mode {
+        WorkspaceMode::Clone => {
+            format!("{path}, as a clone of its own: HEAD's files, a new branch")
+        }
+        WorkspaceMode::Overlay => format!("{path}, as a copy: changes are kept apart"),
+        WorkspaceMode::Bind => format!("{path} itself: changes are made in place"),
+        WorkspaceMode::BindReadOnly => format!("{path} itself, read-only"),
+    }
 }
 
 fn ids(identity: &Identity) -> String {

@@ -88,6 +88,9 @@ async fn answer(
                     why: "the origin sends interim responses without end".to_owned(),
                 }));
             }
+            if informational.status() == StatusCode::SWITCHING_PROTOCOLS {
+                return Poll::Ready(Err(unsolicited_upgrade()));
+            }
             let mut informational = informational;
             fields::strip(informational.headers_mut());
             let _ = respond.send_informational(informational);
@@ -100,16 +103,17 @@ async fn answer(
                 // Only streams above the last one that the origin takes end so.
                 Some(_) if error.is_go_away() && error.is_remote() => Broken::Unprocessed,
                 Some(reason) if error.is_reset() && error.is_remote() => Broken::Reset(reason),
+                Some(_) if error.is_library() => Broken::BadAnswer {
+                    reason: "bad_upstream_response",
+                    why: format!("what the origin sent is not HTTP/2: {error}"),
+                },
                 _ => Broken::NoAnswer,
             })
     })
     .await?;
     let (mut parts, mut body) = answered.into_parts();
     if parts.status.is_informational() {
-        return Err(Broken::BadAnswer {
-            reason: "unsolicited_upgrade",
-            why: "the origin switched to a protocol that was not asked for".to_owned(),
-        });
+        return Err(unsolicited_upgrade());
     }
     fields::strip(&mut parts.headers);
     *status = Some(parts.status.as_u16());
@@ -134,6 +138,14 @@ async fn answer(
                 reason: "byte_limit",
             })
         }
+    }
+}
+
+/// HTTP/2 has no 101 (RFC 9113 section 8.6).
+fn unsolicited_upgrade() -> Broken {
+    Broken::BadAnswer {
+        reason: "unsolicited_upgrade",
+        why: "the origin switched to a protocol that was not asked for".to_owned(),
     }
 }
 

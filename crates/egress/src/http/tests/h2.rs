@@ -616,3 +616,58 @@ async fn an_origin_that_cannot_be_trusted_is_refused_once_for_all_who_wait() {
     assert!(tasks.join_all().await.iter().all(|status| *status == 502));
     assert!(origin.connections() < 20);
 }
+
+/// Answers the first request of each connection with `frames`, as they are, and then only reads.
+async fn scripted(frames: &'static [u8]) -> Origin {
+    Origin::start(H2, move |mut io| async move {
+        let mut held = [0; 24];
+        io.read_exact(&mut held).await.unwrap();
+        io.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let mut head = [0; 9];
+        while io.read_exact(&mut head).await.is_ok() {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; length as usize];
+            if io.read_exact(&mut payload).await.is_err() {
+                return;
+            }
+            if head[3] == 1 {
+                let _ = io.write_all(frames).await;
+                let _ = io.flush().await;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn frames_that_no_answer_may_hold() {
+    for (frames, reason) in [
+        // GOAWAY with an error, for no stream.
+        (
+            &b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x02"[..],
+            "upstream_closed",
+        ),
+        // 101, as a whole answer and as an interim one.
+        (
+            b"\0\0\x05\x01\x05\0\0\0\x01\x08\x03101",
+            "unsolicited_upgrade",
+        ),
+        (
+            b"\0\0\x05\x01\x04\0\0\0\x01\x08\x03101",
+            "unsolicited_upgrade",
+        ),
+        // DATA before the head.
+        (b"\0\0\x01\0\x01\0\0\0\x01x", "bad_upstream_response"),
+    ] {
+        let origin = scripted(frames).await;
+        let door = TestDoor::new(&allow_all(&origin));
+        let mut client = client(&door).await;
+        let answer = client.ask(request(Method::GET, "/"), b"");
+        let (response, body, _) = timeout(PATIENCE, answer).await.expect("an answer");
+        assert_eq!(response.status(), 502);
+        let body = String::from_utf8_lossy(&body).into_owned();
+        assert!(body.contains(reason), "{reason}: {body}");
+        let ended = &door.wait_for("response", 1).await[0];
+        assert_eq!(ended["reason"], reason);
+    }
+}

@@ -8,6 +8,8 @@ use wardian_tests::origin::{self, Origin};
 use wardian_tests::policy::Policy;
 use wardian_tests::server::{Server, Transport};
 
+mod origins;
+
 use crate::http::answers;
 use crate::support::{RAW, lines, outside_python};
 

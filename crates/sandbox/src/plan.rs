@@ -77,6 +77,8 @@ pub enum Content {
         access: Access,
         depth: Depth,
     },
+    /// A file of a lower layer that is not to be seen.
+    Removed,
     /// An empty file system in memory, bounded by a share of it.
     Memory {
         percent: u8,

@@ -23,6 +23,8 @@ pub struct SandboxSpec {
     pub account: Account,
     pub environment: Vec<(OsString, OsString)>,
     pub workspaces: Workspaces,
+    /// Files of session clones that the user has deleted; absolute.
+    pub removed: Vec<PathBuf>,
     /// Directories of the host that are shown elsewhere than they lie, or besides.
     pub mounts: Vec<Mount>,
     pub persistence: Persistence,

@@ -8,6 +8,7 @@ mod relay;
 mod secrets;
 mod session;
 mod summary;
+mod workspaces;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -57,9 +58,31 @@ pub(crate) struct Run {
     #[arg(long, value_name = "NAME")]
     preset: Vec<String>,
 
-    /// Work on the current directory itself instead of a copy
+    /// Work on a directory itself instead of a copy: the current one, or DIR; `:ro` to read only
+    #[arg(
+        long,
+        value_name = "DIR[:ro]",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "."
+    )]
+    bind: Vec<String>,
+
+    /// Work on a copy of the directory as it is, not on a clone, though it is a git repository
+    #[arg(long, conflicts_with_all = ["with_changes", "include"])]
+    overlay: bool,
+
+    /// Another repository to work on, as a clone at its own path
+    #[arg(long, value_name = "DIR")]
+    repo: Vec<std::path::PathBuf>,
+
+    /// Bring changes that are not committed, and files that git does not know yet
     #[arg(long)]
-    bind: bool,
+    with_changes: bool,
+
+    /// Bring this file or directory though git ignores it, such as `.env`
+    #[arg(long, value_name = "PATH")]
+    include: Vec<std::path::PathBuf>,
 
     /// Be uid 0 inside, so that package managers work; never root of this machine
     #[arg(long)]

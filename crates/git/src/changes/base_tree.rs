@@ -72,6 +72,13 @@ impl BaseTree {
         Some(blob.data.to_vec())
     }
 
+    /// Whether there is a file below `path`, which is relative to the top.
+    pub fn has_directory(&self, path: &std::path::Path) -> bool {
+        use std::os::unix::ffi::OsStrExt;
+        let path = path.as_os_str().as_bytes().as_bstr();
+        matches!(self.look(path), Found::Directory)
+    }
+
     /// The file at `path`, unless a sparse checkout leaves it out.
     pub fn file(&self, path: &BStr) -> Option<BaseEntry> {
         match self.look(path) {

@@ -10,24 +10,24 @@ use gix::ignore::search::Ignore;
 use gix::ignore::{Kind, Search};
 
 /// The largest `.gitignore` that is read, in bytes; of a larger one nothing is.
-pub(super) const LARGEST: u64 = 1 << 20;
+pub(crate) const LARGEST: u64 = 1 << 20;
 
 const RULES: Ignore = Ignore {
     support_precious: false,
 };
 
 /// Patterns from the top of the work tree down to the directory that is being looked at.
-pub(super) struct IgnoreStack(Search);
+pub(crate) struct IgnoreStack(Search);
 
 impl IgnoreStack {
-    pub(super) fn new(excludes: &[u8]) -> Self {
+    pub(crate) fn new(excludes: &[u8]) -> Self {
         let mut stack = Self(Search::default());
         stack.push(b"".as_bstr(), excludes);
         stack
     }
 
     /// Adds what the `.gitignore` of `directory` says.
-    pub(super) fn push(&mut self, directory: &BStr, text: &[u8]) {
+    pub(crate) fn push(&mut self, directory: &BStr, text: &[u8]) {
         // Patterns only care about where the file lies below the root; neither path exists.
         let root = Path::new("/");
         let source: PathBuf = root.join(OsStr::from_bytes(directory)).join(".gitignore");
@@ -36,16 +36,16 @@ impl IgnoreStack {
     }
 
     /// How many files' patterns there are, to go back to by [`truncate`](Self::truncate).
-    pub(super) fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         self.0.patterns.len()
     }
 
-    pub(super) fn truncate(&mut self, depth: usize) {
+    pub(crate) fn truncate(&mut self, depth: usize) {
         self.0.patterns.truncate(depth);
     }
 
     /// Whether `path` itself is covered. That its directory is, is for the caller to know.
-    pub(super) fn covers(&self, path: &BStr, is_directory: bool) -> bool {
+    pub(crate) fn covers(&self, path: &BStr, is_directory: bool) -> bool {
         self.0
             .pattern_matching_relative_path(path, Some(is_directory), Case::Sensitive)
             .is_some_and(|found| !found.pattern.is_negative() && found.kind == Kind::Expendable)

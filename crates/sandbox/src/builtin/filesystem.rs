@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use thiserror::Error;
 use wardian_linux::SyscallError;
@@ -196,6 +196,7 @@ impl Builder<'_> {
                 chmod(&directory, *mode)
             }
             Content::Symlink { to } => self.symlink(target, to),
+            Content::Removed => self.remove(target),
             Content::Overlay {
                 lowers,
                 upper,
@@ -290,8 +291,20 @@ impl Builder<'_> {
         }
     }
 
+    fn remove(&self, target: &Path) -> Result<(), SyscallError> {
+        let (parent, name) = self.parent(target)?;
+        match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(SyscallError::new(format!("unlinkat({target:?})"), errno)),
+        }
+    }
+
     fn make_file(&self, target: &Path) -> Result<OwnedFd, SyscallError> {
         let (parent, name) = self.parent(target)?;
+        // On a read-only mount, what is there can be covered all the same.
+        if let Ok(file) = open_path(parent.as_fd(), Path::new(name)) {
+            return Ok(file);
+        }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644))
             .map_err(|errno| SyscallError::new(format!("openat({target:?}, O_CREAT)"), errno))?;

@@ -261,6 +261,9 @@ pub fn plan(
             WorkspaceMode::BindReadOnly => bind(&mut plan, path, Access::ReadOnly),
         }
     }
+    for path in &spec.removed {
+        plan.add(path, Content::Removed);
+    }
     Ok(plan)
 }
 

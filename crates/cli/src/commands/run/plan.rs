@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use wardian_policy::{EnvValue, Nested, Policy, Preset, VisiblePath, toolchain_paths};
 use wardian_sandbox::image::{HostImage, ProgramError, resolve_program};
-use wardian_sandbox::spec::{
-    Account, Nesting, Persistence, SandboxSpec, User, Workspace, WorkspaceMode, Workspaces,
-};
+use wardian_sandbox::spec::{Account, Nesting, Persistence, SandboxSpec, User};
 use wardian_sandbox::{SandboxName, user};
 use wardian_supervisor::protocol::{PolicySources, Secret};
 
 use super::host::Shown;
 use super::relay::Wiring;
+use super::workspaces::{PlannedClone, PlannedWorkspaces};
 use super::{Run, environment, secrets};
 use crate::failure::Failure;
 
@@ -25,6 +24,9 @@ pub(super) struct Planned {
     pub(super) sources: PolicySources,
     pub(super) wiring: Wiring,
     pub(super) secrets: Vec<Secret>,
+    pub(super) clones: Vec<PlannedClone>,
+    /// What a person should know before it starts.
+    pub(super) notes: Vec<String>,
 }
 
 impl Planned {
@@ -47,8 +49,8 @@ impl Planned {
         } else {
             Account::User
         };
-        let workspaces = workspaces(run)?;
-        let main = &workspaces.main().path;
+        let planned = PlannedWorkspaces::from(run, &name, &user.home)?;
+        let main = &planned.workspaces.main().path;
         let image = HostImage::discover()?;
         let search = environment::search_path();
         let found = resolve_program(program, &search, &image, main).map_err(not_found)?;
@@ -68,12 +70,13 @@ impl Planned {
             name,
             program: found.path,
             arguments: arguments_of(program, arguments, preset.filter(|_| !run.no_autonomy)),
-            directory: main.clone(),
+            directory: planned.directory,
             user,
             account,
             environment,
-            workspaces,
-            mounts: Vec::new(),
+            workspaces: planned.workspaces,
+            removed: Vec::new(),
+            mounts: planned.mounts,
             persistence: match run.name {
                 Some(_) => Persistence::Named,
                 None => Persistence::Ephemeral,
@@ -95,6 +98,8 @@ impl Planned {
             sources,
             wiring,
             secrets,
+            clones: planned.clones,
+            notes: planned.notes,
         })
     }
 }
@@ -144,17 +149,6 @@ fn sources(run: &Run, preset: Option<&'static Preset>) -> Result<PolicySources, 
             .collect(),
         environment: run.env.clone(),
     })
-}
-
-fn workspaces(run: &Run) -> Result<Workspaces, Failure> {
-    let path = std::env::current_dir().context("cannot tell the current directory")?;
-    let path = fs::canonicalize(&path).with_context(|| path.display().to_string())?;
-    let mode = if run.bind {
-        WorkspaceMode::Bind
-    } else {
-        WorkspaceMode::Overlay
-    };
-    Ok(Workspaces::new(Workspace { path, mode }, Vec::new()))
 }
 
 /// Exit statuses as a shell has them: 127 for a program that is not there, 126 for one that cannot run.

@@ -14,11 +14,11 @@ use wardian_sandbox::state::{SandboxDirectory, StateRoot};
 use wardian_supervisor::protocol::{
     End, Failure as StartFailure, FailureKind, FromSupervisor, How, Start, ToSupervisor,
 };
-use wardian_supervisor::sweep::{remove_empty_cgroups, sweep};
+use wardian_supervisor::sweep::{remove, remove_empty_cgroups, sweep};
 
 use super::plan::Planned;
 use super::relay::{Pipes, Terminal, Wiring};
-use super::summary;
+use super::{summary, workspaces};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, Tone};
 use crate::sandboxes;
@@ -106,6 +106,14 @@ impl Session {
         let (directory, lock) = root
             .create(&planned.spec.name)
             .map_err(|error| Failure::from(error).status(SANDBOX_FAILED))?;
+        for note in planned.notes.iter().filter(|_| !quiet) {
+            output::say(Tone::Warning, "note", note);
+        }
+        let spec = &mut planned.spec;
+        if let Err(failure) = workspaces::make_clones(&planned.clones, &directory, spec, quiet) {
+            remove(&directory, lock).context("cannot clean up after a start that failed")?;
+            return Err(failure.status(SANDBOX_FAILED));
+        }
         let (channel, theirs) = Channel::pair().context("cannot make a socket")?;
         let supervisor = start_supervisor(theirs, &directory)?;
         let (pipes, streams): (_, Vec<OwnedFd>) = match planned.wiring {

@@ -96,6 +96,7 @@ fn spec(account: Account, mode: WorkspaceMode) -> SandboxSpec {
             },
             Vec::new(),
         ),
+        removed: Vec::new(),
         mounts: Vec::new(),
         persistence: Persistence::Ephemeral,
         visible: vec!["/home/ann/.cargo/bin".into()],

@@ -114,6 +114,7 @@ impl Plan<'_> {
         match content {
             Content::Directory { .. } => "an empty directory".to_owned(),
             Content::Symlink { to } => format!("a link to {}", to.display()),
+            Content::Removed => "nothing: you deleted it".to_owned(),
             Content::Overlay { lowers, .. } => {
                 let lowers: Vec<PathBuf> = lowers
                     .iter()

@@ -16,5 +16,6 @@ pub mod apply;
 mod base;
 pub mod changes;
 pub mod hazards;
+pub mod snapshot;
 
 pub use base::{Base, Head};

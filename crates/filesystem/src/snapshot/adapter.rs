@@ -44,6 +44,15 @@ impl<S: Source> Adapter<S> {
     pub(super) fn new(view: View<S>, notifier: Arc<OnceLock<Notifier>>) -> Self {
         Self { view, notifier }
     }
+
+    /// Lets the kernel ask for attributes again. It keeps the pages that it has, some of which are being
+    /// read right now.
+    fn forget_attributes(&self, node: INodeNo) {
+        if let Some(notifier) = self.notifier.get() {
+            // Fails if the kernel does not know the file any more.
+            let _ = notifier.inval_inode(node, -1, 0);
+        }
+    }
 }
 
 impl From<Refusal> for Errno {
@@ -114,14 +123,15 @@ impl<S: Source> Filesystem for Adapter<S> {
     ) {
         match self.view.read(Node(node.0), offset, size) {
             Ok(read) => {
-                if read.size == Size::Corrected
-                    && let Some(notifier) = self.notifier.get()
-                {
-                    // Of the attributes alone: pages are being read right now. Fails if the kernel has
-                    // let go of the file.
-                    let _ = notifier.inval_inode(node, -1, 0);
+                // Before, so that the program that reads goes on after what it took for the end.
+                if read.size == Size::Longer {
+                    self.forget_attributes(node);
                 }
                 reply.data(&read.bytes);
+                // After, as the kernel takes a short answer for the end unless its attributes are newer.
+                if read.size == Size::Shorter {
+                    self.forget_attributes(node);
+                }
             }
             Err(refusal) => reply.error(refusal.into()),
         }

@@ -1,5 +1,6 @@
 //! What the mount shows: answers to the kernel's questions, without the kernel.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::ops::{Deref, Range};
@@ -29,12 +30,13 @@ pub(super) struct Read {
     pub(super) size: Size,
 }
 
-/// Whether the file is as long as its attributes said.
+/// Whether the file is as long as its attributes said. If not, they say it right from now on; those that
+/// the kernel has do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Size {
     AsTold,
-    /// From now on the attributes say it right; those that the kernel has do not.
-    Corrected,
+    Shorter,
+    Longer,
 }
 
 #[derive(Debug)]
@@ -159,11 +161,13 @@ impl<S: Source> View<S> {
     }
 
     fn correct(&self, node: Node, told: u64, real: u64) -> Size {
-        if told == real {
-            return Size::AsTold;
-        }
+        let size = match real.cmp(&told) {
+            Ordering::Equal => return Size::AsTold,
+            Ordering::Less => Size::Shorter,
+            Ordering::Greater => Size::Longer,
+        };
         lock(&self.corrected).insert(node, real);
-        Size::Corrected
+        size
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use wardian_linux::SyscallError;
 use wardian_linux::mount::{Depth, DetachedMount, Restrictions};
@@ -23,10 +23,17 @@ const DEV_LINKS: [(&str, &str); 5] = [
 ];
 
 /// Host state that `/proc` shows in every pid namespace: read-only inside.
-const PROC_READ_ONLY: [&str; 7] = ["sys", "bus", "fs", "irq", "acpi", "scsi", "asound"];
+const PROC_READ_ONLY: [&str; 4] = ["sys", "bus", "fs", "irq"];
+
+/// Of the terminals that all sandboxes and containers of a host have together, 3072 unless it was told
+/// otherwise.
+const MOST_TERMINALS: &str = "256";
 
 /// What `/proc` tells about the host's memory, keys and devices: empty inside.
-const PROC_MASKED: [&str; 14] = [
+const PROC_MASKED: [&str; 19] = [
+    "acpi",
+    "asound",
+    "interrupts",
     "kcore",
     "kallsyms",
     "keys",
@@ -34,7 +41,9 @@ const PROC_MASKED: [&str; 14] = [
     "kmsg",
     "latency_stats",
     "sched_debug",
+    "scsi",
     "slabinfo",
+    "softirqs",
     "sysrq-trigger",
     "timer_list",
     "timer_stats",
@@ -86,7 +95,12 @@ impl HostDevices {
         }
         let terminals = DetachedMount::new(
             "devpts",
-            &[("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")],
+            &[
+                ("newinstance", ""),
+                ("ptmxmode", "0666"),
+                ("mode", "0620"),
+                ("max", MOST_TERMINALS),
+            ],
             Restrictions::NO_SUID_EXEC,
         )?;
         attach(terminals, dev.as_fd(), "pts")?;
@@ -137,16 +151,31 @@ pub(super) fn mount_proc(target: BorrowedFd<'_>) -> Result<(), SyscallError> {
     }
     let null = open(Path::new("/dev/null"))?;
     for name in PROC_MASKED {
-        if open_if_there(proc.as_fd(), name)?.is_some() {
-            bind(
-                null.as_fd(),
-                proc.as_fd(),
-                name,
-                Restrictions::NO_SUID.read_only(),
-            )?;
+        if let Some(masked) = open_if_there(proc.as_fd(), name)? {
+            mask(masked.as_fd(), proc.as_fd(), name, null.as_fd())?;
         }
     }
     Ok(())
+}
+
+/// Nothing in its place, as a file or as a directory.
+fn mask(
+    masked: BorrowedFd<'_>,
+    parent: BorrowedFd<'_>,
+    name: &str,
+    null: BorrowedFd<'_>,
+) -> Result<(), SyscallError> {
+    let restrictions = Restrictions::NO_SUID.read_only();
+    let status = rustix::fs::fstat(masked)
+        .map_err(|errno| SyscallError::new(format!("fstat(\"/proc/{name}\")"), errno))?;
+    if FileType::from_raw_mode(status.st_mode) == FileType::Directory {
+        let options = [("mode", "0555"), ("size", "4k"), ("nr_inodes", "1")];
+        DetachedMount::new("tmpfs", &options, restrictions)?
+            .attach(masked)
+            .map(drop)
+    } else {
+        bind(null, parent, name, restrictions)
+    }
 }
 
 fn bind(

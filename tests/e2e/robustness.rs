@@ -16,6 +16,7 @@ wardian_tests::both_modes!(
     case_109_fork_bomb,
     case_109_descriptors_and_memory,
     case_109_disk,
+    case_109_terminals,
     case_111_slow_and_many_connections,
     case_111_http2_floods,
     case_111_compressed_bombs_pass_through,
@@ -23,6 +24,7 @@ wardian_tests::both_modes!(
     case_112_an_upstream_that_never_ends,
     case_112_an_upstream_that_never_answers,
     case_114_a_time_limit_ends_the_whole_tree,
+    case_114_a_program_that_stops_itself,
 );
 
 /// The most that a supervisor may hold under any of this.
@@ -92,6 +94,23 @@ fn case_109_disk(mode: Mode) {
     let policy = Policy::new().table("[limits]\nmemory = \"512M\"");
     let outcome = host.shell(script).policy(&policy).finish();
     assert!(!outcome.text().contains("filled"), "{outcome:?}");
+}
+
+fn case_109_terminals(mode: Mode) {
+    let host = Host::new(mode);
+    // All sandboxes have theirs from one pool of the host's.
+    let program = "import os, time
+held = []
+try:
+    while len(held) < 1000: held.append(os.open('/dev/ptmx', os.O_RDWR | os.O_NOCTTY))
+except OSError: pass
+print(len(held), flush=True)";
+    let outside = host
+        .outside(["/usr/bin/python3", "-c", program])
+        .success()
+        .text();
+    assert_eq!(outside, "1000\n");
+    assert_eq!(host.python(program).text(), "256\n");
 }
 
 fn case_111_slow_and_many_connections(mode: Mode) {
@@ -282,4 +301,27 @@ fn case_114_a_time_limit_ends_the_whole_tree(mode: Mode) {
     // Control: without the limit it would go on.
     let started = host.shell("sleep 4; echo went on").start();
     assert_eq!(started.finish().success().text(), "went on\n");
+}
+
+fn case_114_a_program_that_stops_itself(mode: Mode) {
+    let host = Host::new(mode);
+    let policy = Policy::new().table("[limits]\ntime = \"2s\"");
+    for stop in [
+        "kill -STOP $$",
+        // Being traced by pid 1, it stops at its next signal.
+        "exec /usr/bin/python3 -c 'import ctypes, os; ctypes.CDLL(None).ptrace(0, 0, 0, 0); os.kill(os.getpid(), 10)'",
+    ] {
+        let outcome = host.shell(stop).policy(&policy).finish();
+        // Whoever waits for the command is not stopped with it, and is told in time.
+        let outcome = outcome.exited(124).within(Duration::from_secs(15));
+        assert_eq!(
+            outcome.events().of_kind("sandbox_stopped")[0]["cause"],
+            "limit"
+        );
+    }
+    // It can still be ended from outside before that.
+    let started = host.shell("trap 'exit 9' TERM; kill -STOP $$").start();
+    std::thread::sleep(Duration::from_secs(2));
+    started.running.signal(rustix::process::Signal::TERM);
+    started.finish().exited(9);
 }

@@ -23,6 +23,7 @@ mod launch;
 mod probe;
 mod program;
 mod protocol;
+mod stops;
 mod system_layers;
 mod terminal;
 

@@ -20,6 +20,7 @@ use wardian_linux::userns::{self, MapWriter};
 use super::filesystem::ServedTrees;
 use super::program::{self, Standard};
 use super::protocol::{Ended, FromInit, Mounted, NoDevice, Stage, ToInit};
+use super::stops::{Passing, Stop, Stops};
 use super::{Listener, filesystem, probe, system_layers, terminal};
 use crate::channel::{Channel, ProtocolError};
 use crate::ids::Identity;
@@ -272,6 +273,7 @@ impl Init {
     }
 
     fn serve(&self, program: Pid, children: &SignalFd) -> Result<Infallible, Failure> {
+        let mut stops = Stops::new(self.spec.terminal.is_some());
         loop {
             let mut ready = [
                 PollFd::new(&self.channel, PollFlags::IN),
@@ -284,27 +286,33 @@ impl Init {
             let [from_supervisor, from_children] = ready.map(|fd| !fd.revents().is_empty());
             if from_children {
                 while children.next().during(Stage::Confinement)?.is_some() {}
-                self.reap(program)?;
+                self.reap(program, &mut stops)?;
             }
             if from_supervisor {
                 let (message, _) = self.channel.receive().during(Stage::Confinement)?;
                 let ToInit::Signal(signal) = message else {
                     return Err(unexpected(&message));
                 };
-                program::signal_group(program, signal);
+                let passing = stops.passing(signal);
+                if passing == Passing::Stopped {
+                    self.say(&FromInit::Suspended)?;
+                }
+                for signal in passing.signals(signal) {
+                    program::signal_group(program, signal);
+                }
             }
         }
     }
 
     /// Collects every child that ended, orphans included. When the program has ended, so does the
     /// sandbox: the kernel kills what is left with pid 1.
-    fn reap(&self, program: Pid) -> Result<(), Failure> {
+    fn reap(&self, program: Pid, stops: &mut Stops) -> Result<(), Failure> {
         let mut ended = BTreeMap::new();
         while let Ok(Some((pid, status))) =
             rustix::process::wait(WaitOptions::NOHANG | WaitOptions::UNTRACED)
         {
             if status.stopped() {
-                if pid == program {
+                if pid == program && stops.stopped() == Stop::Told {
                     self.say(&FromInit::Suspended)?;
                 }
             } else {

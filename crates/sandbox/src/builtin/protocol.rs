@@ -55,7 +55,7 @@ pub(super) enum FromInit {
     },
     /// The program runs.
     Started,
-    /// The program was stopped by job control.
+    /// The program was stopped, and who waits for it is to stop as well.
     Suspended,
     Ended(Ended),
     Failed {

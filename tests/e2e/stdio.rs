@@ -23,7 +23,9 @@ wardian_tests::both_modes!(
     open_standard_input_does_not_hold_the_end,
     a_quarter_of_a_gigabyte_through_pipes,
     a_reader_that_goes_away,
+    streams_can_be_opened_anew,
     signals_are_forwarded,
+    suspension_is_forwarded,
     background_processes_end_with_the_program,
     orphans_are_reaped,
     only_the_environment_that_was_granted,
@@ -206,6 +208,45 @@ fn signals_are_forwarded(mode: Mode) {
             "{outcome:?}"
         );
     }
+}
+
+/// As scripts do with /dev/stderr, and as `tee` does.
+fn streams_can_be_opened_anew(mode: Mode) {
+    let host = Host::new(mode);
+    let script = "cat /dev/stdin; echo out >/dev/stdout; echo error >/dev/stderr";
+    for run in [host.shell(script), host.shell(script).as_inner_root()] {
+        let outcome = run
+            .option(&["--quiet"])
+            .stdin(Input::Bytes(b"in\n".to_vec()))
+            .finish()
+            .success();
+        assert_eq!(
+            (outcome.text(), outcome.errors()),
+            ("in\nout\n".to_owned(), "error\n".to_owned())
+        );
+    }
+}
+
+/// Without a terminal as well: `wardian` stops when its program does as it was told to, and both go on.
+fn suspension_is_forwarded(mode: Mode) {
+    let host = Host::new(mode);
+    let script = "echo ready >\"$HOME/ready\"; while ! test -e \"$HOME/end\"; do sleep 0.05; done";
+    let started = host.shell(script).option(&["--time", "20s"]).start();
+    wait_until("the program runs", || started.pids_inside().len() >= 2);
+    std::thread::sleep(Duration::from_millis(300));
+    started.running.signal(Signal::TSTP);
+    let pid = started.running.pid();
+    wait_until("wardian stops", || state(pid) == "T");
+    started.running.signal(Signal::CONT);
+    wait_until("wardian goes on", || state(pid) != "T");
+    started.running.signal(Signal::TERM);
+    started.finish().exited(143);
+}
+
+fn state(pid: u32) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit(") ").next().unwrap_or_default();
+    after_name.chars().take(1).collect()
 }
 
 #[track_caller]

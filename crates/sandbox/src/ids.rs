@@ -77,6 +77,13 @@ const ROOT_RANGE_FIRST: u32 = 0x6000_0000;
 const ROOT_RANGES: u32 = 0x0fff;
 
 impl Identity {
+    /// The program's uid and gid as the host numbers them.
+    pub fn outside(&self) -> Option<(u32, u32)> {
+        let uid = IdRange::outside_of(&self.maps.uids, self.uid)?;
+        let gid = IdRange::outside_of(&self.maps.gids, self.gid)?;
+        Some((uid, gid))
+    }
+
     pub fn choose(privilege: Privilege, account: Account, user: &User, name: &SandboxName) -> Self {
         match (privilege, account) {
             (Privilege::Root, account) => Self::for_root(account, user, name),

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FileType, Gid, Uid};
 use thiserror::Error;
 use wardian_linux::SyscallError;
 use wardian_linux::mount::DetachedMount;
@@ -120,12 +121,14 @@ impl Prepared {
             Forked::Parent(child) => child,
         };
         drop(theirs);
+        let launched = Launched {
+            init: KillOnDrop(child),
+            channel: ours,
+            program: self.identity.outside(),
+        };
         Ok(Spawned {
             prepared: self,
-            launched: Launched {
-                init: KillOnDrop(child),
-                channel: ours,
-            },
+            launched,
         })
     }
 }
@@ -173,6 +176,8 @@ fn enter(channel: Channel, prepared: Prepared) -> ! {
 pub struct Launched {
     init: KillOnDrop,
     channel: Channel,
+    /// The program's uid and gid outside.
+    program: Option<(u32, u32)>,
 }
 
 /// Dropping the handle ends the sandbox: the kernel kills all of it with pid 1.
@@ -206,6 +211,25 @@ impl Launched {
             (FromInit::Failed { stage, error }, _) => Err(LaunchError::Inside { stage, error }),
             other => Ok(other),
         }
+    }
+
+    /// Lets the program open its pipes anew, as `/dev/stderr` does: only their owner can.
+    fn give_away(&self, streams: &[OwnedFd; 3]) -> Result<(), SyscallError> {
+        let Some((uid, gid)) = self.program else {
+            return Ok(());
+        };
+        for stream in streams {
+            let status = rustix::fs::fstat(stream)
+                .map_err(|errno| SyscallError::new("fstat(<stream>)", errno))?;
+            let is_pipe = FileType::from_raw_mode(status.st_mode) == FileType::Fifo;
+            if is_pipe && (status.st_uid, status.st_gid) != (uid, gid) {
+                let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+                rustix::fs::fchown(stream, owner.0, owner.1).map_err(|errno| {
+                    SyscallError::new(format!("fchown(<stream>, {uid}, {gid})"), errno)
+                })?;
+            }
+        }
+        Ok(())
     }
 
     fn unexpected<T>(&self, message: &FromInit) -> Result<T, LaunchError> {
@@ -502,6 +526,9 @@ impl Guarded {
             Streams::Terminal => None,
             Streams::Three(three) => Some(three),
         };
+        if let Some(three) = &three {
+            self.launched.give_away(three)?;
+        }
         let descriptors: Vec<_> = three.iter().flatten().map(AsFd::as_fd).collect();
         self.launched.send(&ToInit::Load, &descriptors)?;
         let (message, _) = self.launched.receive()?;

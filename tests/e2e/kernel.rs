@@ -21,13 +21,16 @@ wardian_tests::both_modes!(
     case_11_no_mounts,
     case_12_cgroup_release_agent,
     case_14_no_descriptors_but_the_standard_ones,
+    case_14_odd_directories_to_start_in,
     case_16_system_settings_are_read_only,
     case_17_no_io_uring,
     case_18_no_dangerous_subsystems,
     case_20_no_exotic_sockets,
+    case_20_no_socket_of_any_other_kind,
     case_20_interfaces_can_be_listed_but_not_changed,
     case_21_no_privileges,
     case_21_set_user_id_programs_gain_nothing,
+    case_21_nothing_privileged_in_a_bound_directory,
     case_30_nothing_can_be_typed_into_the_terminal,
     no_foreign_system_call_tables,
     no_administration,
@@ -62,7 +65,13 @@ fn case_7_killing_everything_leaves_the_door(mode: Mode) {
 
 fn case_8_init_cannot_be_traced_or_read(mode: Mode) {
     let host = Host::new(mode);
-    let names = ["ptrace_init", "read_init_memory", "vm_write_init"];
+    let names = [
+        "ptrace_init",
+        "read_init_memory",
+        "vm_write_init",
+        "look_into_init",
+        "prlimit_init",
+    ];
     works_outside(&host, &names);
     refused_inside(&host, &names, &["EPERM", "EACCES"]);
 }
@@ -90,7 +99,19 @@ fn case_9_no_process_of_the_host_can_be_seen(mode: Mode) {
     assert!(!text.contains("54321"), "{text}");
 }
 
-const NAMESPACES: [&str; 4] = ["unshare_user", "unshare_mount", "clone_user", "clone3_user"];
+const NAMESPACES: [&str; 11] = [
+    "unshare_user",
+    "unshare_mount",
+    "unshare_net",
+    "unshare_pid",
+    "unshare_ipc",
+    "unshare_uts",
+    "unshare_cgroup",
+    "unshare_time",
+    "clone_user",
+    "clone_user_high_bits",
+    "clone3_user",
+];
 
 fn case_10_no_new_namespaces(mode: Mode) {
     let host = Host::new(mode);
@@ -127,7 +148,7 @@ fn case_10_nested_namespaces_where_granted(mode: Mode) {
     );
 }
 
-const MOUNTS: [&str; 9] = [
+const MOUNTS: [&str; 12] = [
     "mount_tmpfs",
     "mount_proc",
     "mount_bind",
@@ -135,6 +156,9 @@ const MOUNTS: [&str; 9] = [
     "umount_proc",
     "fsopen",
     "open_tree",
+    "open_tree_attr",
+    "fspick",
+    "mount_setattr",
     "move_mount",
     "pivot_root",
 ];
@@ -143,15 +167,22 @@ fn case_11_no_mounts(mode: Mode) {
     let host = Host::new(mode);
     // The last two fail outside as well, for their arguments: EINVAL and EBUSY tell that the call itself is allowed.
     let outside = attack_outside(&host, &MOUNTS);
-    for name in &MOUNTS[..7] {
+    for name in &MOUNTS[..10] {
         // A user namespace may not unmount what it inherited, nor remount its root.
         if mode == Mode::Root
-            || !["remount_root", "umount_proc", "mount_proc", "open_tree"].contains(name)
+            || ![
+                "remount_root",
+                "umount_proc",
+                "mount_proc",
+                "open_tree",
+                "open_tree_attr",
+            ]
+            .contains(name)
         {
             assert_eq!(outside[*name], "ok", "{name}: {outside:?}");
         }
     }
-    for name in &MOUNTS[7..] {
+    for name in &MOUNTS[10..] {
         assert!(
             ["EINVAL", "EBUSY"].contains(&outside[*name].as_str()),
             "{name}: {outside:?}"
@@ -210,13 +241,38 @@ print('cwd', os.getcwd())";
     assert!(outside.text().contains("9 /etc/hostname"), "{outside:?}");
 }
 
+fn case_14_odd_directories_to_start_in(mode: Mode) {
+    let host = Host::new(mode);
+    // CVE-2024-21626: a descriptor of the host's for a directory to start in.
+    let leaks = "exec 9</; cd /proc/self/fd/9; exec \"$@\"";
+    let gone = "mkdir gone; cd gone; rmdir ../gone; exec \"$@\"";
+    for script in [
+        leaks,
+        gone,
+        "cd /proc/self/fd; exec \"$@\"",
+        "cd /; exec \"$@\"",
+    ] {
+        let run = host.run(["cat", "etc/passwd", "../etc/passwd"]);
+        let outcome = run.by_way_of(&["sh", "-c", script, "sh"]).finish().failed();
+        assert!(!outcome.text().contains("root:"), "{script}: {outcome:?}");
+    }
+    // Control: a project's own directory by such a way is what it is.
+    let own = format!(
+        "exec 9<{}; cd /proc/self/fd/9; exec \"$@\"",
+        host.project().display()
+    );
+    let run = host.run(["pwd"]).by_way_of(&["sh", "-c", &own, "sh"]);
+    assert_eq!(run.text(), format!("{}\n", host.project().display()));
+}
+
 fn case_16_system_settings_are_read_only(mode: Mode) {
     let host = Host::new(mode);
     let script = "for file in /proc/sys/kernel/core_pattern /proc/sys/kernel/hostname /proc/sysrq-trigger /proc/sys/vm/drop_caches \
         /proc/sys/net/ipv4/ip_forward /proc/irq/default_smp_affinity /proc/bus/pci/00; do
         test -e $file && (: >>$file) 2>/dev/null && echo writable $file; done
-        for file in /proc/kcore /proc/kallsyms /proc/timer_list /proc/keys /proc/sched_debug /proc/latency_stats /proc/scsi/scsi /sys/firmware; do
+        for file in /proc/kcore /proc/kallsyms /proc/timer_list /proc/keys /proc/sched_debug /proc/latency_stats /proc/interrupts /proc/softirqs; do
         test -f $file && head -c 64 $file 2>/dev/null | tr -d '\\0' | grep -q . && echo readable $file; done
+        for hidden in /proc/acpi /proc/asound /proc/scsi; do test -d $hidden && ls -A $hidden; done
         ls /sys/firmware /sys/kernel/debug /sys/kernel/security 2>/dev/null | grep -v : ; echo end";
     for outcome in [
         host.shell(script).finish(),
@@ -312,6 +368,12 @@ fn case_20_no_exotic_sockets(mode: Mode) {
     );
 }
 
+fn case_20_no_socket_of_any_other_kind(mode: Mode) {
+    let host = Host::new(mode);
+    works_outside(&host, &["any_socket"]);
+    refused_inside(&host, &["any_socket"], &["EACCES"]);
+}
+
 fn case_20_interfaces_can_be_listed_but_not_changed(mode: Mode) {
     let host = Host::new(mode);
     works_outside(&host, &["netlink_read", "netlink_write"]);
@@ -359,6 +421,53 @@ fn case_21_set_user_id_programs_gain_nothing(mode: Mode) {
     // No set-user-id program of the host works either.
     let outcome = host.shell("find / -xdev -perm /6000 -type f 2>/dev/null; grep -E ' / .*nosuid' /proc/self/mountinfo >/dev/null; id -u").finish().success();
     assert_eq!(lines(&outcome).last().unwrap(), &host.uid().to_string());
+}
+
+/// As root outside, uid 0 inside is uid 0 on disk: what it may make there is real.
+fn case_21_nothing_privileged_in_a_bound_directory(mode: Mode) {
+    let host = Host::new(mode);
+    let names = [
+        "file_by_chmod",
+        "file_by_chmod_group",
+        "file_by_fchmod",
+        "file_by_fchmodat",
+        "file_by_fchmodat2",
+        "file_by_creat",
+        "file_by_open",
+        "file_by_openat",
+        "file_by_openat2",
+        "file_by_mknod",
+        "file_by_mknodat",
+        "file_by_device",
+        "file_by_device_at",
+        "file_by_whiteout",
+        "file_by_capability",
+        "file_by_capability_from_below",
+    ];
+    works_outside(&host, &names);
+    // In layers of its own, a superuser inside needs them to install packages.
+    let layered = attack(&host, &["file_by_chmod", "file_by_capability"], |run| {
+        run.as_inner_root()
+    });
+    assert_each(&layered, &["ok"]);
+    std::fs::remove_file(host.project().join("wardian-privileged")).unwrap();
+
+    let nested = Policy::new().table("[sandbox]\nnested = true");
+    for account in [&[] as &[&str], &["--root"]] {
+        for policy in [&Policy::new(), &nested] {
+            let tried = attack(&host, &names, |run| {
+                run.policy(policy).option(&["--bind"]).option(account)
+            });
+            let refused = ["EPERM", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"];
+            assert_each(&tried, &refused);
+            let found = host.outside([
+                "sh",
+                "-c",
+                "find . -perm /6000 -o -type c -o -type b; getcap -r . 2>&1",
+            ]);
+            assert_eq!(found.success().text(), "");
+        }
+    }
 }
 
 fn case_30_nothing_can_be_typed_into_the_terminal(mode: Mode) {

@@ -21,8 +21,9 @@ pub struct Profile {
     /// Programs may make user namespaces and, as the superuser of one, the other kinds and mounts:
     /// for browsers, bubblewrap, and rootless containers inside. More of the kernel is in reach.
     pub nested: bool,
-    /// No file may become set-user-ID or set-group-ID: for directories that the host sees too.
-    pub forbid_set_id_bits: bool,
+    /// Programs write to directories that the host sees too: nothing that gives privileges there may
+    /// be made, neither set-id bits nor file capabilities nor devices.
+    pub files_of_the_host: bool,
 }
 
 /// Every refusal there is, for documentation; [`Denial::applies_to`] tells which a profile has.

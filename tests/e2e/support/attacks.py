@@ -3,7 +3,7 @@
 Each attack runs in a process of its own, so that one that is killed for it is reported as well. "ok" means that the
 attack worked. Numbers are those of x86_64.
 """
-import ctypes, errno, fcntl, json, mmap, os, signal, socket, struct, sys
+import ctypes, errno, json, mmap, os, signal, socket, stat, struct, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
@@ -64,6 +64,116 @@ def clone(flags):
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
+
+
+def prlimit_init():
+    """Core dumps of no size, which hurts nobody; no descriptors or no time would end pid 1."""
+    call(302, 1, 4, struct.pack("QQ", 0, 0), None)
+
+
+def look_into_init():
+    """Whatever of /proc/1 leads out of the sandbox, or into its memory."""
+    for name in ("root/etc", "cwd/.", "exe", "fd", "map_files", "environ", "auxv", "maps", "mem", "stack", "syscall", "io", "ns/mnt", "task/1/root/etc"):
+        path = "/proc/1/" + name
+        try:
+            os.listdir(path) if os.path.isdir(path) else open(path, "rb").read(1)
+            return
+        except OSError as e:
+            if e.errno not in (errno.EACCES, errno.EPERM):
+                raise
+    raise OSError(errno.EACCES, "")
+
+
+def any_socket(allowed):
+    """One of a kind that is not allowed: all families, all protocols of netlink, all of the internet ones."""
+    wanted = [(family, kind, 0) for family in range(64) if family not in (1, 2, 10, 16) for kind in (1, 2, 3, 4, 5)]
+    wanted += [(16, kind, protocol) for protocol in range(1, 32) for kind in (2, 3)]
+    wanted += [(family, kind, protocol) for family in (2, 10) for kind in (1, 2, 3, 4, 5, 6, 10) for protocol in range(264)]
+    for family, kind, protocol in wanted:
+        if (family, kind, protocol) in allowed:
+            continue
+        try:
+            socket.socket(family, kind, protocol)
+            return
+        except OSError:
+            pass
+    raise OSError(errno.EACCES, "")
+
+
+# TCP, MPTCP, UDP, ICMP echo, and UDP and TCP as the only ones of their kind.
+SOCKETS = {(family, kind, protocol) for family in (2, 10)
+           for kind, protocol in ((1, 0), (1, 6), (1, 262), (2, 0), (2, 17), (2, 1 if family == 2 else 58))}
+
+
+def privileged_file(make):
+    """A file that would give privileges to whoever finds it on the host."""
+    name = "wardian-privileged"
+    make(name)
+    mode = os.lstat(name).st_mode
+    if mode & 0o6000 or stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or "security.capability" in os.listxattr(name):
+        return
+    raise OSError(errno.EPERM, "")
+
+
+def touched(name):
+    if os.path.lexists(name):
+        os.unlink(name)
+    with open(name, "w"):
+        os.chmod(name, 0o755)
+    return name
+
+
+def set_capability(name):
+    # VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE, cap_setuid
+    os.setxattr(touched(name), "security.capability", struct.pack("<5I", 0x02000001, 1 << 7, 0, 0, 0))
+
+
+def set_capability_from_below(name):
+    """As the superuser of a further namespace, who has all capabilities over it."""
+    touched(name)
+    call(272, NEWUSER)
+    for file, text in (("setgroups", "deny"), ("uid_map", f"0 {UID} 1"), ("gid_map", f"0 {GID} 1")):
+        with open("/proc/self/" + file, "w") as opened:
+            opened.write(text)
+    set_capability(name)
+
+
+def fresh(name):
+    if os.path.lexists(name):
+        os.unlink(name)
+    return name.encode()
+
+
+def openat2(name):
+    how = struct.pack("QQQ", os.O_CREAT | os.O_WRONLY, 0o4755, 0)
+    call(437, -100, fresh(name), how, len(how))
+
+
+def whiteout(name):
+    os.rename(touched(name), name + ".from")
+    call(316, -100, (name + ".from").encode(), -100, (name + ".to").encode(), 4)
+    os.rename(name + ".from", name)
+
+
+UID, GID = os.getuid(), os.getgid()
+PRIVILEGED = {
+    "chmod": lambda name: call(90, touched(name).encode(), 0o4755),
+    "chmod_group": lambda name: call(90, touched(name).encode(), 0o2755),
+    "fchmod": lambda name: call(91, os.open(touched(name), os.O_RDONLY), 0o4755),
+    "fchmodat": lambda name: call(268, -100, touched(name).encode(), 0o4755),
+    "fchmodat2": lambda name: call(452, -100, touched(name).encode(), 0o4755, 0),
+    "creat": lambda name: call(85, fresh(name), 0o4755),
+    "open": lambda name: call(2, fresh(name), os.O_CREAT | os.O_WRONLY, 0o4755),
+    "openat": lambda name: call(257, -100, fresh(name), os.O_CREAT | os.O_WRONLY, 0o4755),
+    "openat2": openat2,
+    "mknod": lambda name: call(133, fresh(name), 0o104755, 0),
+    "mknodat": lambda name: call(259, -100, fresh(name), 0o104755, 0),
+    "device": lambda name: call(133, fresh(name), 0o20666, 0),
+    "device_at": lambda name: call(259, -100, fresh(name), 0o20666, 0),
+    "whiteout": whiteout,
+    "capability": set_capability,
+    "capability_from_below": set_capability_from_below,
+}
 
 
 def setns(path):
@@ -165,9 +275,18 @@ ATTACKS = {
     "read_init_memory": read_init_memory,
     "vm_write_init": vm_write_init,
     "pidfd_getfd_init": pidfd_getfd,
+    "prlimit_init": prlimit_init,
+    "look_into_init": look_into_init,
     "unshare_user": lambda: call(272, NEWUSER),
     "unshare_mount": lambda: call(272, NEWNS),
+    "unshare_net": lambda: call(272, 0x40000000),
+    "unshare_pid": lambda: call(272, 0x20000000),
+    "unshare_ipc": lambda: call(272, 0x8000000),
+    "unshare_uts": lambda: call(272, 0x4000000),
+    "unshare_cgroup": lambda: call(272, 0x2000000),
+    "unshare_time": lambda: call(272, 0x80),
     "clone_user": lambda: clone(NEWUSER),
+    "clone_user_high_bits": lambda: clone(NEWUSER | 1 << 33),
     "clone3_user": lambda: clone3(NEWUSER),
     "setns_init_mount": lambda: setns("/proc/1/ns/mnt"),
     "setns_init_net": lambda: setns("/proc/1/ns/net"),
@@ -178,6 +297,9 @@ ATTACKS = {
     "umount_proc": lambda: call(166, b"/proc", 2),
     "fsopen": lambda: call(430, b"tmpfs", 0),
     "open_tree": lambda: call(428, -100, b"/", 1),
+    "open_tree_attr": lambda: call(467, -100, b"/", 1, None, 0),
+    "fspick": lambda: call(433, -100, b"/", 0),
+    "mount_setattr": lambda: call(442, -100, b"/", 0, bytes(32), 32),
     "move_mount": lambda: call(429, -100, b"/usr", -100, b"/mnt", 0),
     "pivot_root": lambda: call(155, b"/", b"/mnt"),
     "chroot": lambda: call(161, b"/usr"),
@@ -215,6 +337,7 @@ ATTACKS = {
     "af_tipc": socket_of(30, socket.SOCK_SEQPACKET),
     "netlink_audit": socket_of(16, socket.SOCK_RAW, 9),
     "netlink_netfilter": socket_of(16, socket.SOCK_RAW, 12),
+    "any_socket": lambda: any_socket(SOCKETS),
     "netlink_write": netlink_write,
     "netlink_read": netlink_read,
     "foreign_abi": foreign_abi,
@@ -223,6 +346,9 @@ ATTACKS = {
     "tiocsti_high_bits": lambda: tty_ioctl(0x100005412),
     "tioclinux": lambda: tty_ioctl(0x541C),
 }
+
+
+ATTACKS.update({"file_by_" + name: (lambda make: lambda: privileged_file(make))(make) for name, make in PRIVILEGED.items()})
 
 
 def attempt(attack):

@@ -26,7 +26,7 @@ pub(super) fn restrict(entries: &[Entry], limits: &Limits) -> SyscallResult<()> 
     lower(limits)?;
     seccomp::install(&Profile {
         nested: false,
-        forbid_set_id_bits: false,
+        files_of_the_host: false,
     })
 }
 

@@ -12,8 +12,8 @@
 use std::fmt;
 
 use libc::{
-    AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, EAFNOSUPPORT, ENOSYS, EPERM, EPROTONOSUPPORT,
-    NETLINK_ROUTE, S_ISGID, S_ISUID, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM,
+    AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, EAFNOSUPPORT, ENOSYS, EOPNOTSUPP, EPERM,
+    EPROTONOSUPPORT, NETLINK_ROUTE, S_ISGID, S_ISUID, SOCK_DGRAM, SOCK_STREAM,
 };
 
 use super::Profile;
@@ -39,8 +39,8 @@ pub struct Denial {
 pub enum When {
     Always,
     UnlessNested,
-    /// Under [`Profile::forbid_set_id_bits`].
-    SetIdBitsForbidden,
+    /// Under [`Profile::files_of_the_host`].
+    FilesOfTheHost,
 }
 
 /// A test of the low 32 bits of an argument, counted from 0.
@@ -62,7 +62,7 @@ impl Denial {
         match self.when {
             When::Always => true,
             When::UnlessNested => !profile.nested,
-            When::SetIdBitsForbidden => profile.forbid_set_id_bits,
+            When::FilesOfTheHost => profile.files_of_the_host,
         }
     }
 
@@ -76,8 +76,8 @@ impl Denial {
         self
     }
 
-    const fn on_set_id_bits(mut self, conditions: &'static [Condition]) -> Self {
-        self.when = When::SetIdBitsForbidden;
+    const fn on_files_of_the_host(mut self, conditions: &'static [Condition]) -> Self {
+        self.when = When::FilesOfTheHost;
         self.conditions = conditions;
         self
     }
@@ -117,6 +117,13 @@ const fn none_of(argument: u8, values: &'static [u32]) -> Condition {
     Condition { argument, test }
 }
 
+/// The kind of file in a mode.
+const fn type_one_of(argument: u8, values: &'static [u32]) -> Condition {
+    let mask = libc::S_IFMT;
+    let test = Test::OneOf { mask, values };
+    Condition { argument, test }
+}
+
 /// The kind of socket, without SOCK_NONBLOCK and SOCK_CLOEXEC.
 const fn kind_none_of(argument: u8, values: &'static [u32]) -> Condition {
     let test = Test::NoneOf { mask: 0xf, values };
@@ -129,6 +136,7 @@ mod number {
     pub(super) use libc::*;
 
     pub(super) const SYS_fchmodat2: c_long = 452;
+    pub(super) const SYS_setxattrat: c_long = 463;
     pub(super) const SYS_open_tree_attr: c_long = 467;
 }
 
@@ -148,6 +156,7 @@ const NEW_NAMESPACE: u32 = (libc::CLONE_NEWUSER
 /// In `clone` this bit is part of the exit signal.
 const CLONE_NEWTIME: u32 = 0x80;
 const SET_ID_BITS: u32 = S_ISUID | S_ISGID;
+const DEVICES: &[u32] = &[libc::S_IFCHR, libc::S_IFBLK];
 const CREATES: u32 = (libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY) as u32;
 const INTERNET: &[u32] = &[AF_INET as u32, AF_INET6 as u32];
 
@@ -213,12 +222,13 @@ pub(super) static TABLE: &[Denial] = &[
         none_of(2, &[NETLINK_ROUTE as u32]),
     ])
     .with_errno(EAFNOSUPPORT),
-    deny!(SYS_socket, "raw sockets forge packets").if_all(&[
+    deny!(
+        SYS_socket,
+        "raw sockets forge packets, and sequenced ones are SCTP"
+    )
+    .if_all(&[
         one_of(0, INTERNET),
-        kind_none_of(
-            1,
-            &[SOCK_STREAM as u32, SOCK_DGRAM as u32, SOCK_SEQPACKET as u32],
-        ),
+        kind_none_of(1, &[SOCK_STREAM as u32, SOCK_DGRAM as u32]),
     ]),
     deny!(
         SYS_socket,
@@ -248,6 +258,11 @@ pub(super) static TABLE: &[Denial] = &[
         "TIOCSTI and TIOCLINUX type into a terminal that others may read (CVE-2017-5226)"
     )
     .if_all(&[one_of(1, &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32])]),
+    deny!(
+        SYS_ioctl,
+        "TIOCSETD puts a protocol driver on a terminal, and loads it first (CVE-2023-6546)"
+    )
+    .if_all(&[one_of(1, &[libc::TIOCSETD as u32])]),
     deny!(SYS_vhangup, "hangs up a terminal that others may use"),
     // Large, fast-moving subsystems.
     deny!(
@@ -311,6 +326,11 @@ pub(super) static TABLE: &[Denial] = &[
     deny!(SYS_sysfs, "obsolete"),
     // Other processes and their files.
     deny!(SYS_pidfd_getfd, "takes descriptors out of other processes"),
+    deny!(
+        SYS_prlimit64,
+        "pid 1 has the same user: without descriptors or time it takes all down with it"
+    )
+    .if_all(&[one_of(0, &[1])]),
     deny!(SYS_kcmp, "compares kernel addresses"),
     deny!(SYS_move_pages, "moves other processes' memory"),
     deny!(SYS_migrate_pages, "moves other processes' memory"),
@@ -325,32 +345,49 @@ pub(super) static TABLE: &[Denial] = &[
         "some undo address randomisation for set-id programs or make memory executable"
     )
     .if_all(&[none_of(0, HARMLESS_PERSONALITIES)]),
-    // Set-id bits.
+    // Files that would give privileges on the host.
     deny!(
         SYS_fchmod,
         "a set-id file in a directory of the host's would work on the host"
     )
-    .on_set_id_bits(&[any_bit(1, SET_ID_BITS)]),
-    deny!(SYS_fchmodat, "as fchmod").on_set_id_bits(&[any_bit(2, SET_ID_BITS)]),
-    deny!(SYS_fchmodat2, "as fchmod").on_set_id_bits(&[any_bit(2, SET_ID_BITS)]),
-    deny!(SYS_mknodat, "as fchmod").on_set_id_bits(&[any_bit(2, SET_ID_BITS)]),
+    .on_files_of_the_host(&[any_bit(1, SET_ID_BITS)]),
+    deny!(SYS_fchmodat, "as fchmod").on_files_of_the_host(&[any_bit(2, SET_ID_BITS)]),
+    deny!(SYS_fchmodat2, "as fchmod").on_files_of_the_host(&[any_bit(2, SET_ID_BITS)]),
+    deny!(SYS_mknodat, "as fchmod").on_files_of_the_host(&[any_bit(2, SET_ID_BITS)]),
+    deny!(SYS_mknodat, "a device").on_files_of_the_host(&[type_one_of(2, DEVICES)]),
+    deny!(SYS_renameat2, "leaves a device behind")
+        .on_files_of_the_host(&[any_bit(4, libc::RENAME_WHITEOUT)]),
+    deny!(SYS_setxattr, "file capabilities are such an attribute")
+        .on_files_of_the_host(&[])
+        .with_errno(EOPNOTSUPP),
+    deny!(SYS_lsetxattr, "as setxattr")
+        .on_files_of_the_host(&[])
+        .with_errno(EOPNOTSUPP),
+    deny!(SYS_fsetxattr, "as setxattr")
+        .on_files_of_the_host(&[])
+        .with_errno(EOPNOTSUPP),
+    deny!(SYS_setxattrat, "as setxattr")
+        .on_files_of_the_host(&[])
+        .with_errno(EOPNOTSUPP),
     deny!(SYS_openat, "as fchmod, when it creates")
-        .on_set_id_bits(&[any_bit(2, CREATES), any_bit(3, SET_ID_BITS)]),
+        .on_files_of_the_host(&[any_bit(2, CREATES), any_bit(3, SET_ID_BITS)]),
     deny!(
         SYS_openat2,
         "its mode is in memory, where no filter sees it; programs fall back to openat"
     )
-    .on_set_id_bits(&[])
+    .on_files_of_the_host(&[])
     .with_errno(ENOSYS),
     #[cfg(target_arch = "x86_64")]
-    deny!(SYS_chmod, "as fchmod").on_set_id_bits(&[any_bit(1, SET_ID_BITS)]),
+    deny!(SYS_chmod, "as fchmod").on_files_of_the_host(&[any_bit(1, SET_ID_BITS)]),
     #[cfg(target_arch = "x86_64")]
-    deny!(SYS_mknod, "as fchmod").on_set_id_bits(&[any_bit(1, SET_ID_BITS)]),
+    deny!(SYS_mknod, "as fchmod").on_files_of_the_host(&[any_bit(1, SET_ID_BITS)]),
     #[cfg(target_arch = "x86_64")]
-    deny!(SYS_creat, "as fchmod").on_set_id_bits(&[any_bit(1, SET_ID_BITS)]),
+    deny!(SYS_mknod, "a device").on_files_of_the_host(&[type_one_of(1, DEVICES)]),
+    #[cfg(target_arch = "x86_64")]
+    deny!(SYS_creat, "as fchmod").on_files_of_the_host(&[any_bit(1, SET_ID_BITS)]),
     #[cfg(target_arch = "x86_64")]
     deny!(SYS_open, "as fchmod, when it creates")
-        .on_set_id_bits(&[any_bit(1, CREATES), any_bit(2, SET_ID_BITS)]),
+        .on_files_of_the_host(&[any_bit(1, CREATES), any_bit(2, SET_ID_BITS)]),
 ];
 
 /// personality(2); libc lacks it on some targets.
@@ -380,7 +417,7 @@ impl fmt::Display for Denial {
         match self.when {
             When::Always => {}
             When::UnlessNested => f.write_str(" unless nested")?,
-            When::SetIdBitsForbidden => f.write_str(" where set-id bits are forbidden")?,
+            When::FilesOfTheHost => f.write_str(" on files of the host")?,
         }
         write!(f, ": {}", self.reason)
     }

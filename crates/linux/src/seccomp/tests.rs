@@ -15,19 +15,19 @@ const MARK: i32 = 1000;
 const PROFILES: [Profile; 4] = [
     Profile {
         nested: false,
-        forbid_set_id_bits: false,
+        files_of_the_host: false,
     },
     Profile {
         nested: false,
-        forbid_set_id_bits: true,
+        files_of_the_host: true,
     },
     Profile {
         nested: true,
-        forbid_set_id_bits: false,
+        files_of_the_host: false,
     },
     Profile {
         nested: true,
-        forbid_set_id_bits: true,
+        files_of_the_host: true,
     },
 ];
 
@@ -243,6 +243,13 @@ fn representative() -> Vec<(&'static str, Result<i64, i32>)> {
             call(number(libc::SYS_socket), with(&generic)),
         ),
         (
+            "SCTP",
+            call(
+                number(libc::SYS_socket),
+                with(&[2, libc::SOCK_SEQPACKET as u64, 0]),
+            ),
+        ),
+        (
             "UDPLite",
             call(number(libc::SYS_socket), with(&[2, 2, 136])),
         ),
@@ -287,7 +294,12 @@ fn ordinary_programs_do_not_notice() {
             file.set_permissions(PermissionsExt::from_mode(0o755))
                 .unwrap();
             let set_id = file.set_permissions(PermissionsExt::from_mode(0o4755));
-            assert_eq!(set_id.is_err(), profile.forbid_set_id_bits);
+            assert_eq!(set_id.is_err(), profile.files_of_the_host);
+            let attribute = rustix::fs::XattrFlags::empty();
+            let attribute = rustix::fs::fsetxattr(&file, "user.wardian", b"value", attribute);
+            assert_eq!(attribute.is_err(), profile.files_of_the_host);
+            let own_limit = [u64::from(std::process::id()), 0, 0, 0, 0, 0];
+            call(number(libc::SYS_prlimit64), own_limit).unwrap();
         });
     }
 }
@@ -330,7 +342,7 @@ fn nested_namespaces_work_where_granted() {
         rustix::thread::set_no_new_privs(true).unwrap();
         install(&Profile {
             nested: true,
-            forbid_set_id_bits: false,
+            files_of_the_host: false,
         })
         .unwrap();
         unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWPID);

@@ -67,7 +67,6 @@ pub(super) fn confine(
     landlock::restrict_program()?;
     seccomp::install(&Profile {
         nested: nesting == Nesting::Allowed,
-        // A set-user-ID file in a directory of the host would be one on the host.
-        forbid_set_id_bits: writes == Writes::ToHostDirectories,
+        files_of_the_host: writes == Writes::ToHostDirectories,
     })
 }

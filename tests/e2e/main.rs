@@ -15,6 +15,7 @@ mod kernel;
 mod memory;
 mod mounts;
 mod network;
+mod procfs;
 mod record;
 mod robustness;
 mod sandbox;

@@ -8,6 +8,8 @@ use wardian_tests::mode::Mode;
 use wardian_tests::process::{Input, Running};
 use wardian_tests::residue;
 
+use crate::support::{init_of, wait_until};
+
 wardian_tests::both_modes!(
     killing_the_command_line_at_any_moment,
     killing_the_supervisor_at_any_moment,
@@ -40,6 +42,18 @@ fn assert_clean(host: &Host, name: &str, when: Duration) {
         left.is_empty(),
         "killed after {when:?}, left:\n{}",
         left.join("\n")
+    );
+    // A program that may have run has a record, and any other is as if it had never been.
+    let journal = std::fs::read_to_string(host.state(name).join("journal.jsonl"));
+    let may_have_run = journal.is_ok_and(|text| text.contains("\"command_started\""));
+    if !may_have_run {
+        // The first one may have come before its supervisor had gone.
+        host.wardian(&["gc"]).success();
+    }
+    assert_eq!(
+        host.state(name).exists(),
+        may_have_run,
+        "killed after {when:?}"
     );
     let upper = host.state(name).join("layers/workspaces/0/upper");
     if let Ok(work) = std::fs::read_to_string(upper.join("work")) {
@@ -97,16 +111,11 @@ fn killing_the_supervisor_at_any_moment(mode: Mode) {
 fn killing_init_ends_the_sandbox(mode: Mode) {
     let host = Host::new(mode);
     let started = host.shell("echo started >first; sleep 60").start();
-    let mut inside = Vec::new();
-    for _ in 0..500 {
-        inside = started.pids_inside();
-        if inside.len() >= 2 {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    std::thread::sleep(Duration::from_millis(200));
-    let init = inside.into_iter().min().expect("the sandbox has processes");
+    let first = host
+        .state(started.name())
+        .join("layers/workspaces/0/upper/first");
+    wait_until(|| first.exists());
+    let init = init_of(&started);
     kill_process(Pid::from_raw(init.cast_signed()).unwrap(), Signal::KILL).unwrap();
     let outcome = started.finish().failed();
     outcome.within(Duration::from_secs(15));

@@ -17,6 +17,7 @@ wardian_tests::both_modes!(
     a_policy_that_is_not_there,
     a_record_that_cannot_be_written,
     credentials_that_cannot_be_had,
+    a_start_that_fails_leaves_nothing,
 );
 
 const CURL: &str = "curl -sS -m 5 https://origin.test/";
@@ -276,4 +277,30 @@ fn credentials_that_cannot_be_had(mode: Mode) {
             "{source}: {outcome:?}"
         );
     }
+}
+
+fn a_start_that_fails_leaves_nothing(mode: Mode) {
+    let host = Host::new(mode);
+    let script = host.project().join("script");
+    host.write_program(&script, "no first line");
+    let never = Policy::new().table("[limits]\ncpus = 100000\nrequire = [\"memory\"]");
+    let missing_ca = Policy::new().rule("host = \"x.test\"\nca = \"/no/such/file\"");
+    for (run, status) in [
+        (host.run(["./script"]), 126),
+        (host.run(["./no-such-file"]), 127),
+        (host.run(["true"]).policy(&missing_ca), 125),
+        (host.run(["true"]).policy(&never), 2),
+    ] {
+        // Twice: the name is free again at once.
+        run.named("again").finish().exited(status);
+        assert!(!host.state("again").exists(), "status {status}");
+        assert_eq!(host.wardian(&["ls"]).success().text(), "");
+    }
+    host.write_program(&script, "#!/bin/sh\necho ran; exit 1");
+    let run = || host.run(["./script"]).named("again").finish();
+    assert_eq!(run().exited(1).text(), "ran\n");
+    // Control: of a program that ran, record and name are kept.
+    let refused = run().exited(125);
+    assert!(refused.errors().contains("exists already"), "{refused:?}");
+    host.wardian(&["verify", "again"]).success();
 }

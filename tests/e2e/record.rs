@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use rustix::process::{Pid, Signal, kill_process};
 use wardian_tests::host::Host;
 use wardian_tests::mode::Mode;
 use wardian_tests::origin::Origin;
@@ -17,6 +18,7 @@ wardian_tests::both_modes!(
     follow_until_the_end,
     the_record_is_out_of_reach,
     sandboxes_that_do_not_exist,
+    every_ending_is_listed,
 );
 
 fn the_story_of_a_run(mode: Mode) {
@@ -253,4 +255,102 @@ fn sandboxes_that_do_not_exist(mode: Mode) {
             "{verb}: {told:?}"
         );
     }
+}
+
+/// The state of the sandbox `name` as `ls` shows it to people and to scripts.
+fn listed(host: &Host, name: &str) -> (String, serde_json::Value) {
+    let shown = host.wardian(&["ls"]).success().text();
+    let row = shown.lines().find(|line| line.starts_with(name));
+    let state = row.and_then(|row| row[name.len()..].trim().split("  ").next());
+    let all: serde_json::Value =
+        serde_json::from_str(&host.wardian(&["ls", "--json"]).success().text()).unwrap();
+    let all = all.as_array().unwrap();
+    let json = all.iter().find(|sandbox| sandbox["name"] == name);
+    let pick = |key: &str| json.map_or(serde_json::Value::Null, |json| json[key].clone());
+    let picked = serde_json::json!([pick("state"), pick("cause"), pick("exit"), pick("limits")]);
+    (state.unwrap_or("not listed").to_owned(), picked)
+}
+
+fn every_ending_is_listed(mode: Mode) {
+    use serde_json::json;
+    let host = Host::new(mode);
+    let run = |script: &str, options: &[&str]| {
+        let outcome = host.run(["bash", "-c", script]).option(options).finish();
+        listed(&host, &outcome.name)
+    };
+    let none: [&str; 0] = [];
+    for (script, options, state, json) in [
+        (
+            "exit 3",
+            &[] as &[&str],
+            "exited 3",
+            json!(["stopped", "exited", {"status": 3}, none]),
+        ),
+        (
+            "kill -9 $$",
+            &[],
+            "signal 9",
+            json!(["stopped", "exited", {"signal": 9}, none]),
+        ),
+        (
+            "sleep 20",
+            &["--time", "1s"],
+            "time limit",
+            json!(["stopped", "limit", null, ["time"]]),
+        ),
+        (
+            "for i in 1 2 3; do head -c 900K /dev/zero >f$i; done; sleep 20",
+            &["--disk", "1M"],
+            "disk limit",
+            json!(["stopped", "limit", null, ["disk"]]),
+        ),
+    ] {
+        assert_eq!(run(script, options), (state.to_owned(), json), "{script}");
+    }
+    // Only a cgroup tells that it refused something, and ordinary users have none here.
+    if mode == Mode::Root {
+        let forks = "(for i in $(seq 40); do sleep 1 & done) 2>/dev/null; exit 0";
+        let hungry = "exec /usr/bin/python3 -c 'bytearray(200 << 20)'";
+        for (script, options, state, json) in [
+            (
+                forks,
+                ["--pids", "20"],
+                "exited 0, pids limit",
+                json!(["stopped", "exited", {"status": 0}, ["pids"]]),
+            ),
+            (
+                hungry,
+                ["--memory", "64M"],
+                "signal 9, memory limit",
+                json!(["stopped", "exited", {"signal": 9}, ["memory"]]),
+            ),
+        ] {
+            assert_eq!(run(script, &options), (state.to_owned(), json), "{script}");
+        }
+    }
+    for (victim, state, cause) in [
+        ("client", "cut off", "requested"),
+        ("init", "failed", "failed"),
+        ("supervisor", "died", "supervisor_lost"),
+    ] {
+        let started = host.shell("echo >ready; sleep 30").start();
+        let name = started.name().to_owned();
+        let ready = host.state(&name).join("layers/workspaces/0/upper/ready");
+        crate::support::wait_until(|| ready.exists());
+        assert_eq!(listed(&host, &name).0, "running");
+        match victim {
+            "client" => started.running.signal(Signal::KILL),
+            "init" => kill(crate::support::init_of(&started)),
+            _ => kill(started.supervisor().unwrap()),
+        }
+        started.finish();
+        // A client does not wait for its supervisor when it is killed.
+        crate::support::wait_until(|| listed(&host, &name).0 != "running");
+        let json = json!(["stopped", cause, null, none]);
+        assert_eq!(listed(&host, &name), (state.to_owned(), json), "{victim}");
+    }
+}
+
+fn kill(pid: u32) {
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
 }

@@ -196,6 +196,39 @@ pub(crate) fn outside_python(host: &Host, program: &str, arguments: &[&str]) -> 
     Running::start(host.command(words), Input::Nothing).wait(Duration::from_secs(20))
 }
 
+/// Waits for what must come to pass soon.
+#[track_caller]
+pub(crate) fn wait_until(mut done: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !done() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "it does not come to pass"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The process that is pid 1 inside: an ancestor of every other. Ids wrap around, so it need not be the lowest.
+#[track_caller]
+pub(crate) fn init_of(started: &wardian_tests::run::Started<'_>) -> u32 {
+    let mut pid = *started
+        .pids_inside()
+        .first()
+        .expect("something runs inside");
+    loop {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let field = |name| {
+            let mut lines = status.lines();
+            lines.find_map(|line| line.strip_prefix(name)).unwrap()
+        };
+        if field("NSpid:").ends_with("\t1") {
+            return pid;
+        }
+        pid = field("PPid:").trim().parse().unwrap();
+    }
+}
+
 /// The lines of an outcome's standard output, trimmed.
 pub(crate) fn lines(outcome: &Outcome<'_>) -> Vec<String> {
     outcome

@@ -32,6 +32,12 @@ pub struct Ended {
     pub at: u64,
     /// What a shell would report, or `None` if the sandbox was cut off.
     pub status: Option<i32>,
+    /// Names of the limits that it ran into.
+    #[serde(default)]
+    pub limits: Vec<String>,
+    /// Why it was cut off, if a supervisor lived to say so.
+    #[serde(default)]
+    pub why: Option<String>,
     /// Work that would be missed: upper layers that hold changes.
     pub kept: Vec<PathBuf>,
 }

@@ -5,7 +5,7 @@
 //!     lock             held (flock) by the CLI and the supervisor while the sandbox lives
 //!     record.json      what it is, for `ls`, `gc` and whoever cleans up after a crash
 //!     journal.jsonl    the record of what it did
-//!     supervisor.log   what the supervisor said last
+//!     supervisor.log   what the supervisor said last, and supervisor.log.old before that
 //!     layers/          upper layers and the private home, while it lives or keeps work
 //!         workspaces/<n>/  the n-th directory that it works on
 //! ```
@@ -173,13 +173,25 @@ impl SandboxDirectory {
         WorkspaceDirectory(self.layers().join(workspace_layer(number)))
     }
 
-    /// Where the supervisor's own words go. Fails if the file exists as anything but a plain file.
+    /// Where the supervisor's own words go.
+    pub fn log(&self) -> PathBuf {
+        self.path.join("supervisor.log")
+    }
+
+    /// Opens the log to append to it. Fails if the file exists as anything but a plain file.
     pub fn open_log(&self) -> Result<File, StateError> {
-        let path = self.path.join("supervisor.log");
+        let path = self.log();
         open_private(&path)
             .append(true)
             .open(&path)
             .map_err(io_error(&path))
+    }
+
+    /// Sets the log aside, in place of what was set aside before, and opens a new one.
+    pub fn turn_log_over(&self) -> Result<File, StateError> {
+        let path = self.log();
+        fs::rename(&path, self.path.join("supervisor.log.old")).map_err(io_error(&path))?;
+        self.open_log()
     }
 
     /// Takes the lock, or `None` if the sandbox is alive.
@@ -191,6 +203,8 @@ impl SandboxDirectory {
             .open(&path)
             .map_err(io_error(&path))?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // Removed since it was opened: the name may be another sandbox's by now.
+            Ok(()) if !is_at(&file, &path) => Ok(None),
             Ok(()) => Ok(Some(Lock(file.into()))),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(io_error(&path)(errno.into())),
@@ -223,6 +237,12 @@ impl SandboxDirectory {
             .map_err(io_error(&new))?;
         io::Write::write_all(&mut file, &text).map_err(io_error(&new))?;
         fs::rename(&new, &path).map_err(io_error(&path))
+    }
+
+    /// Without its record, a directory is nothing that would be missed.
+    pub fn remove_record(&self) -> Result<(), StateError> {
+        let path = self.path.join("record.json");
+        fs::remove_file(&path).map_err(io_error(&path))
     }
 
     /// `None` if the sandbox died before it had one.
@@ -270,6 +290,12 @@ impl From<OwnedFd> for Lock {
     fn from(fd: OwnedFd) -> Self {
         Self(fd)
     }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |status: rustix::fs::Stat| (status.st_dev, status.st_ino);
+    let there = rustix::fs::lstat(path).map(identity);
+    there.is_ok() && there == rustix::fs::fstat(file).map(identity)
 }
 
 fn open_private(_path: &Path) -> fs::OpenOptions {
@@ -329,6 +355,20 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_that_was_removed_is_no_lock() {
+        let (_home, root) = root();
+        let (directory, lock) = root.create(&name("one")).unwrap();
+        let path = directory.path().join("lock");
+        let file = File::open(&path).unwrap();
+        assert!(is_at(&file, &path));
+        drop(lock);
+        fs::remove_dir_all(directory.path()).unwrap();
+        assert!(!is_at(&file, &path));
+        let (_again, _lock) = root.create(&name("one")).unwrap();
+        assert!(!is_at(&file, &path));
+    }
+
+    #[test]
     fn a_planted_symlink_is_not_followed() {
         let (home, root) = root();
         let (directory, _lock) = root.create(&name("one")).unwrap();
@@ -337,6 +377,20 @@ mod tests {
         std::os::unix::fs::symlink(&victim, directory.path().join("supervisor.log")).unwrap();
         assert!(directory.open_log().is_err());
         assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+    }
+
+    #[test]
+    fn a_log_is_turned_over_in_place_of_the_last() {
+        use std::io::Write;
+        let (_home, root) = root();
+        let (directory, _lock) = root.create(&name("one")).unwrap();
+        for text in ["first", "second", "third"] {
+            write!(directory.open_log().unwrap(), "{text}").unwrap();
+            directory.turn_log_over().unwrap();
+            let old = fs::read_to_string(directory.path().join("supervisor.log.old"));
+            assert_eq!(old.unwrap(), text);
+            assert_eq!(fs::read_to_string(directory.log()).unwrap(), "");
+        }
     }
 
     #[test]

@@ -86,11 +86,10 @@ pub(crate) fn listen(
                 if let Some(terminal) = &terminal {
                     terminal.restore();
                 }
-                let why = match error {
-                    ProtocolError::Closed => "the client went away".to_owned(),
-                    error => format!("the client: {error}"),
-                };
-                ending.end(How::Lost(why));
+                ending.end(match error {
+                    ProtocolError::Closed => How::ClientGone,
+                    error => How::Lost(format!("the client: {error}")),
+                });
                 return;
             }
         }

@@ -245,7 +245,10 @@ impl Placed {
                         .iter()
                         .find(|feature| feature.kind == kind)
                         .map_or_else(|| "-".to_owned(), |feature| feature.requested.clone()),
-                    action: format!("{action} ({times} times)"),
+                    action: match times {
+                        1 => action.to_owned(),
+                        _ => format!("{action} ({times} times)"),
+                    },
                 });
             }
         };
@@ -268,7 +271,8 @@ pub(crate) fn reached(limits: &Limits, how: &How) -> Option<LimitReached> {
     let (kind, value) = match how {
         How::TimeLimit => (LimitKind::Time, limits.time()?.to_string()),
         How::DiskLimit => (LimitKind::Disk, limits.disk()?.to_string()),
-        How::Program(_) | How::Lost(_) => return None,
+        // What the kernel enforces, the cgroup tells.
+        How::MemoryLimit | How::Program(_) | How::ClientGone | How::Lost(_) => return None,
     };
     Some(LimitReached {
         limit: kind.name().to_owned(),

@@ -14,6 +14,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use wardian_events::LimitReached;
 use wardian_policy::{LimitKind, Manifest, ManifestError, Policy, PolicyError, PolicyInputs};
 use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::builtin::Ended;
@@ -155,6 +156,8 @@ impl fmt::Display for Note {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     pub how: How,
+    /// Limits that it ran into, whether they ended it or not.
+    pub limits: Vec<LimitReached>,
     /// Upper layers that hold work.
     pub kept: Vec<PathBuf>,
     pub milliseconds: u64,
@@ -167,6 +170,10 @@ pub enum How {
     TimeLimit,
     /// The policy's disk limit was exceeded.
     DiskLimit,
+    /// The policy's memory limit was exceeded, and the kernel chose pid 1 to end.
+    MemoryLimit,
+    /// The client closed its connection, or died.
+    ClientGone,
     /// Pid 1 was killed, or the supervisor could not go on.
     Lost(String),
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use wardian_events::{
-    Command, CommandExited, CommandStarted, Event, Exit, Journal, PolicyInForce, PrivilegeMode,
-    SandboxStarted, SandboxStopped, StopCause, SystemClock, Tally,
+    Command, CommandExited, CommandStarted, Event, Exit, Journal, LimitReached, PolicyInForce,
+    PrivilegeMode, SandboxStarted, SandboxStopped, StopCause, SystemClock, Tally,
 };
 use wardian_linux::landlock;
 use wardian_policy::Policy;
@@ -21,7 +21,7 @@ use wardian_sandbox::state::SandboxDirectory;
 use crate::failure::Failed;
 use crate::limits::Placed;
 use crate::protocol::{End, How};
-use crate::sweep::{self, unix_time};
+use crate::sweep::{self, HowEnded, unix_time};
 
 /// The program is the first command of its sandbox.
 const PROGRAM: Command = Command(1);
@@ -35,6 +35,16 @@ pub(crate) struct Recorder {
     spec: SandboxSpec,
     begun: Instant,
     janitor: Option<Arc<Janitor>>,
+    program: Program,
+    limits: Vec<LimitReached>,
+}
+
+/// How far a sandbox's program has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Program {
+    Waiting,
+    /// From here on there is something that would be missed.
+    Ran,
 }
 
 impl Recorder {
@@ -63,6 +73,8 @@ impl Recorder {
             spec: spec.clone(),
             begun: Instant::now(),
             janitor: None,
+            program: Program::Waiting,
+            limits: Vec::new(),
         })
     }
 
@@ -132,6 +144,16 @@ impl Recorder {
         }))
     }
 
+    /// The program is being executed.
+    pub(crate) fn program_runs(&mut self) {
+        self.program = Program::Ran;
+    }
+
+    pub(crate) fn limit_reached(&mut self, reached: LimitReached) -> Result<(), Failed> {
+        self.limits.push(reached.clone());
+        self.append(&Event::LimitReached(reached))
+    }
+
     pub(crate) fn command_exited(&self, ended: Ended) -> Result<(), Failed> {
         self.append(&Event::CommandExited(CommandExited {
             command: PROGRAM,
@@ -142,29 +164,45 @@ impl Recorder {
 
     /// Keeps what would be missed, removes the rest, and closes the journal.
     pub(crate) fn settle(self, how: How) -> Result<End, Failed> {
-        let status = match &how {
-            How::Program(ended) => Some(ended.shell_code()),
-            _ => None,
+        let ended = HowEnded {
+            status: match &how {
+                How::Program(ended) => Some(ended.shell_code()),
+                _ => None,
+            },
+            limits: self.limits.iter().map(|it| it.limit.clone()).collect(),
+            why: match &how {
+                How::Lost(why) => Some(why.clone()),
+                _ => None,
+            },
         };
-        let record = sweep::settle(
-            &self.directory,
-            self.record.clone(),
-            status,
-            self.janitor.as_deref(),
-        )
-        .map_err(Failed::sandbox)?;
-        let kept = record.ended.map(|ended| ended.kept).unwrap_or_default();
+        let record = self.record.clone();
+        let kept = sweep::settle(&self.directory, record, ended, self.janitor.as_deref())
+            .map_err(Failed::sandbox)?;
         self.stopped(&how, &kept)?;
         Ok(End {
             kept,
             milliseconds: self.milliseconds(),
             how,
+            limits: self.limits,
         })
     }
 
-    /// As [`settle`](Self::settle), when the program never ran. Errors have nobody left to hear them:
-    /// what could not be cleaned up is found by the next sweep.
-    pub(crate) fn settle_failed_start(self, failed: &Failed) {
+    /// As [`settle`](Self::settle), after a failure of which the client hears by itself. What could not
+    /// be cleaned up is found by the next sweep.
+    pub(crate) fn settle_failure(self, failed: &Failed) {
+        let settled = match self.program {
+            Program::Ran => self.settle(How::Lost(failed.error.clone())).map(drop),
+            Program::Waiting => self.take_back(failed),
+        };
+        if let Err(error) = settled {
+            eprintln!("cannot clean up: {}", error.error);
+        }
+    }
+
+    /// The start failed before the program ran: nothing stays of it, and its name is free again. Unless
+    /// there was something before this start.
+    fn take_back(self, failed: &Failed) -> Result<(), Failed> {
+        // Whatever becomes of the rest, a sweep that finds this removes it.
         let _ = self.journal.append(&Event::SandboxStopped(SandboxStopped {
             cause: StopCause::StartFailed,
             exit: None,
@@ -174,9 +212,17 @@ impl Recorder {
             kept: Vec::new(),
         }));
         let janitor = self.janitor.as_deref();
-        if let Err(error) = sweep::settle(&self.directory, self.record, None, janitor) {
-            eprintln!("after {}: {error}", failed.error);
+        if !sweep::is_worth_keeping(&self.directory, &self.record) {
+            return sweep::take_back(&self.directory, &self.record, janitor)
+                .map_err(Failed::sandbox);
         }
+        let ended = HowEnded {
+            why: Some(failed.error.clone()),
+            ..HowEnded::default()
+        };
+        sweep::settle(&self.directory, self.record, ended, janitor)
+            .map(drop)
+            .map_err(Failed::sandbox)
     }
 
     fn stopped(&self, how: &How, kept: &[PathBuf]) -> Result<(), Failed> {
@@ -184,7 +230,8 @@ impl Recorder {
         self.append(&Event::SandboxStopped(SandboxStopped {
             cause: match how {
                 How::Program(_) => StopCause::Exited,
-                How::TimeLimit | How::DiskLimit => StopCause::Limit,
+                How::TimeLimit | How::DiskLimit | How::MemoryLimit => StopCause::Limit,
+                How::ClientGone => StopCause::Requested,
                 How::Lost(_) => StopCause::Failed,
             },
             exit: match how {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use wardian_events::{Event, SelfProbe};
 use wardian_linux::{process, rlimit};
-use wardian_policy::{Limits, Policy};
+use wardian_policy::{LimitKind, Limits, Policy};
 use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::builtin::{
     Guarded, Happening, Requested, Running, Sealed, Spawned, Streams, SystemLayers,
@@ -32,7 +32,8 @@ pub fn serve(socket: OwnedFd) {
     // leader, which is what we want to be.
     let _ = rustix::process::setsid();
     let channel = Channel::from(socket);
-    if let Err(failed) = Request::receive(&channel).and_then(|request| request.run(&channel)) {
+    let served = Request::receive(&channel).and_then(|request| request.run(&channel));
+    if let Err(failed) = served {
         eprintln!("{}", failed.error);
         // Without a client nobody waits for this.
         let _ = channel.send(&FromSupervisor::Failed(failed.into()), &[]);
@@ -84,10 +85,12 @@ impl Request {
         match life.live(spec, self.streams) {
             Ok(how) => {
                 let end = life.recorder.settle(how)?;
-                Ok(channel.send(&FromSupervisor::Ended(end), &[])?)
+                // The client may be what is gone.
+                let _ = channel.send(&FromSupervisor::Ended(end), &[]);
+                Ok(())
             }
             Err(failed) => {
-                life.recorder.settle_failed_start(&failed);
+                life.recorder.settle_failure(&failed);
                 Err(failed)
             }
         }
@@ -139,14 +142,17 @@ impl Life<'_> {
         crate::client::listen(self.channel, &running, terminal, &ending)?;
         let how = self.accompany(running, &limits, &ending)?;
         door.close();
-        for reached in placed
-            .reached()
-            .into_iter()
-            .chain(limits::reached(&limits, &how))
-        {
-            self.recorder.append(&Event::LimitReached(reached))?;
+        let reached = placed.reached();
+        let ran_out_of_memory = reached
+            .iter()
+            .any(|reached| reached.limit == LimitKind::Memory.name());
+        for reached in reached.into_iter().chain(limits::reached(&limits, &how)) {
+            self.recorder.limit_reached(reached)?;
         }
-        Ok(how)
+        Ok(match how {
+            How::Lost(_) if ran_out_of_memory => How::MemoryLimit,
+            how => how,
+        })
     }
 
     /// Opens the door, and has the sandbox prove from inside that it is the only one.
@@ -204,7 +210,7 @@ impl Life<'_> {
         Ok(self.channel.send(&FromSupervisor::Noted(note), &[])?)
     }
 
-    fn start(&self, mut guarded: Guarded, streams: Streams) -> Result<Running, Failed> {
+    fn start(&mut self, mut guarded: Guarded, streams: Streams) -> Result<Running, Failed> {
         let terminal = guarded.take_terminal();
         let descriptors: Vec<_> = terminal.iter().map(std::os::fd::AsFd::as_fd).collect();
         self.channel.send(&FromSupervisor::Ready, &descriptors)?;
@@ -212,6 +218,7 @@ impl Life<'_> {
         let loaded = guarded.load(streams)?;
         self.recorder.command_started(loaded.pid())?;
         let running = loaded.start()?;
+        self.recorder.program_runs();
         self.channel.send(&FromSupervisor::Started, &[])?;
         Ok(running)
     }

@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
-use wardian_events::{Event, Journal, Kept, SandboxStopped, StopCause, SystemClock};
+use wardian_events::{
+    Entry, Event, Journal, Kept, ReadError, SandboxStopped, StopCause, SystemClock, read,
+};
 use wardian_linux::SyscallError;
 use wardian_linux::cgroup;
+use wardian_sandbox::SandboxName;
 use wardian_sandbox::janitor::{Janitor, remove_whole};
 use wardian_sandbox::record::{Ended, SandboxRecord};
 use wardian_sandbox::spec::Persistence;
@@ -38,31 +41,86 @@ pub struct Swept {
     pub kept: Vec<PathBuf>,
 }
 
-/// Cleans up after every sandbox that is dead and was not yet cleaned up.
-pub fn sweep(root: &StateRoot) -> Result<Vec<Swept>, SweepError> {
-    let mut swept = Vec::new();
+/// What a clean-up came to. One sandbox that resists keeps nobody from the others.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    pub swept: Vec<Swept>,
+    pub failed: Vec<(SandboxName, SweepError)>,
+}
+
+/// Cleans up after every sandbox that is dead and was not yet cleaned up. Of one whose program never
+/// ran nothing stays, and its name is free again.
+pub fn sweep(root: &StateRoot) -> Result<Sweep, StateError> {
+    let mut sweep = Sweep::default();
     for directory in root.sandboxes()? {
-        let record = directory.read_record()?;
-        if record.as_ref().is_some_and(|record| record.ended.is_some()) {
-            continue;
-        }
-        let Some(lock) = directory.try_lock()? else {
-            continue;
-        };
-        let name = directory.name().to_string();
-        match record {
-            Some(record) => {
-                let created = record.created;
-                let record = settle(&directory, record, None, None)?;
-                let kept = record.ended.map(|ended| ended.kept).unwrap_or_default();
-                close_journal(&directory, created, &kept);
-                swept.push(Swept { name, kept });
-            }
-            // It died before it was anything.
-            None => remove(&directory, lock)?,
+        match sweep_one(&directory) {
+            Ok(swept) => sweep.swept.extend(swept),
+            Err(error) => sweep.failed.push((directory.name().clone(), error)),
         }
     }
-    Ok(swept)
+    Ok(sweep)
+}
+
+fn sweep_one(directory: &SandboxDirectory) -> Result<Option<Swept>, SweepError> {
+    let has_ended = |record: &SandboxRecord| record.ended.is_some();
+    if directory
+        .read_record()?
+        .is_some_and(|record| has_ended(&record))
+    {
+        return Ok(None);
+    }
+    let Some(lock) = directory.try_lock()? else {
+        return Ok(None);
+    };
+    // Again: it may have ended just before it let go of its lock.
+    let record = match directory.read_record()? {
+        Some(record) if has_ended(&record) => return Ok(None),
+        Some(record) if is_worth_keeping(directory, &record) => record,
+        _ => {
+            remove(directory, lock)?;
+            return Ok(None);
+        }
+    };
+    let created = record.created;
+    let cut_off = HowEnded::default();
+    let kept = settle(directory, record, cut_off, None)?;
+    close_journal(directory, created, &kept);
+    Ok(Some(Swept {
+        name: directory.name().to_string(),
+        kept,
+    }))
+}
+
+/// Whether the journal tells of a program that may have run, or there is work of one. A journal that
+/// cannot be read may tell anything.
+pub(crate) fn is_worth_keeping(directory: &SandboxDirectory, record: &SandboxRecord) -> bool {
+    !work(directory, record).is_ok_and(|work| work.is_empty())
+        || match read(&directory.journal()) {
+            Ok(entries) => may_have_run(entries),
+            Err(ReadError::Open { source, .. }) => source.kind() != io::ErrorKind::NotFound,
+            Err(_) => true,
+        }
+}
+
+fn may_have_run(entries: impl Iterator<Item = Result<Entry, ReadError>>) -> bool {
+    let mut may_have_run = false;
+    for entry in entries {
+        match entry.map(|entry| entry.record.event) {
+            // Written before the program is executed.
+            Ok(Event::CommandStarted(_)) => may_have_run = true,
+            Ok(Event::SandboxStopped(stopped)) => match stopped.cause {
+                StopCause::StartFailed => may_have_run = false,
+                // Whatever comes after it in a sandbox that is started again.
+                _ if may_have_run => return true,
+                _ => {}
+            },
+            Ok(_) => {}
+            // What a record is about happens once it is whole.
+            Err(ReadError::Torn { .. }) => break,
+            Err(_) => return true,
+        }
+    }
+    may_have_run
 }
 
 /// Writes the end that the supervisor did not live to write. A journal that does not verify is left
@@ -90,32 +148,85 @@ pub(crate) fn workspace_changes(path: &Path) -> Kept {
     }
 }
 
+/// How a sandbox ended, for its record. The default is what is known of one whose supervisor was killed.
+#[derive(Debug, Default)]
+pub struct HowEnded {
+    /// What a shell would report of its program.
+    pub status: Option<i32>,
+    /// Names of the limits that it ran into.
+    pub limits: Vec<String>,
+    /// Why it was cut off.
+    pub why: Option<String>,
+}
+
 /// Ends a sandbox on disk: keeps what would be missed, removes the rest, and says so in its record.
+/// Returns what was kept.
 pub fn settle(
     directory: &SandboxDirectory,
     mut record: SandboxRecord,
-    status: Option<i32>,
+    how: HowEnded,
     janitor: Option<&Janitor>,
-) -> Result<SandboxRecord, SweepError> {
-    for path in &record.cgroups {
-        cgroup::remove_stale(path)?;
-    }
-    let mut kept = Vec::new();
-    for (number, workspace) in record.workspaces.iter() {
-        let upper = directory.workspace(number).upper();
-        if workspace.mode.is_layered() && holds_something(&upper)? {
-            kept.push(upper);
-        }
-    }
+) -> Result<Vec<PathBuf>, SweepError> {
+    remove_cgroups(&record)?;
+    let kept = work(directory, &record)?;
     let stays = !kept.is_empty() || record.persistence == Persistence::Named;
     remove_layers(directory, stays, janitor)?;
+    let HowEnded {
+        status,
+        limits,
+        why,
+    } = how;
     record.ended = Some(Ended {
         at: unix_time(),
         status,
-        kept,
+        limits,
+        why,
+        kept: kept.clone(),
     });
     directory.write_record(&record)?;
-    Ok(record)
+    Ok(kept)
+}
+
+/// Takes back a start whose program never ran, as far as the confined supervisor itself may. Whoever
+/// comes next removes the directory, which is nothing without its record.
+pub(crate) fn take_back(
+    directory: &SandboxDirectory,
+    record: &SandboxRecord,
+    janitor: Option<&Janitor>,
+) -> Result<(), SweepError> {
+    remove_cgroups(record)?;
+    remove_whole(&directory.layers(), janitor)?;
+    Ok(directory.remove_record()?)
+}
+
+/// Removes what is left of a start that was taken back, once its supervisor is gone.
+pub fn remove_taken_back(directory: &SandboxDirectory) -> Result<(), SweepError> {
+    if !directory.path().exists() || directory.read_record()?.is_some() {
+        return Ok(());
+    }
+    match directory.try_lock()? {
+        Some(lock) => remove(directory, lock),
+        None => Ok(()),
+    }
+}
+
+/// Upper layers that hold what a program did.
+fn work(directory: &SandboxDirectory, record: &SandboxRecord) -> Result<Vec<PathBuf>, SweepError> {
+    let mut work = Vec::new();
+    for (number, workspace) in record.workspaces.iter() {
+        let upper = directory.workspace(number).upper();
+        if workspace.mode.is_layered() && holds_something(&upper)? {
+            work.push(upper);
+        }
+    }
+    Ok(work)
+}
+
+fn remove_cgroups(record: &SandboxRecord) -> Result<(), SyscallError> {
+    record
+        .cgroups
+        .iter()
+        .try_for_each(|path| cgroup::remove_stale(path))
 }
 
 /// Of a sandbox that stays, its workspaces and its home are kept; the system is made anew each time.
@@ -154,9 +265,7 @@ pub fn remove_empty_cgroups(directory: &SandboxDirectory) {
 /// Removes a dead sandbox with all it holds, its work and its journal included.
 pub fn remove(directory: &SandboxDirectory, lock: Lock) -> Result<(), SweepError> {
     if let Ok(Some(record)) = directory.read_record() {
-        for path in &record.cgroups {
-            cgroup::remove_stale(path)?;
-        }
+        remove_cgroups(&record)?;
     }
     remove_whole(directory.path(), None)?;
     drop(lock);
@@ -179,4 +288,52 @@ pub fn unix_time() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use wardian_events::{Command, CommandStarted};
+
+    use super::*;
+
+    fn stopped(cause: StopCause) -> Event {
+        Event::SandboxStopped(SandboxStopped {
+            cause,
+            exit: None,
+            milliseconds: 1,
+            allowed: 0,
+            denied: 0,
+            kept: Vec::new(),
+        })
+    }
+
+    fn verdict(events: &[Event]) -> bool {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("journal.jsonl");
+        let journal = Journal::create(&path, "one", SystemClock).unwrap();
+        for event in events {
+            journal.append(event).unwrap();
+        }
+        may_have_run(read(&path).unwrap())
+    }
+
+    #[test]
+    fn only_a_start_that_failed_undoes_a_command() {
+        let command = Event::CommandStarted(CommandStarted {
+            command: Command(1),
+            argv: Vec::new(),
+            pid: 2,
+        });
+        let failed = stopped(StopCause::StartFailed);
+        let ended = stopped(StopCause::Exited);
+        let of = |events: &[&Event]| verdict(&events.iter().copied().cloned().collect::<Vec<_>>());
+        assert!(!of(&[]));
+        assert!(of(&[&command]));
+        assert!(!of(&[&failed]));
+        assert!(!of(&[&command, &failed]));
+        assert!(of(&[&command, &ended]));
+        // Started again, in vain: what the first start left stays.
+        assert!(of(&[&command, &ended, &failed]));
+        assert!(of(&[&command, &ended, &command, &failed]));
+    }
 }

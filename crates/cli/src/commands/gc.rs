@@ -2,10 +2,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
-use wardian_supervisor::sweep::sweep;
+use wardian_supervisor::sweep::{Sweep, sweep};
 
-use crate::failure::Outcome;
-use crate::output::visible_path;
+use crate::failure::{BAD_NEWS, Outcome};
+use crate::output::{self, Tone, visible_path};
 use crate::sandboxes;
 
 /// Clean up after sandboxes whose supervisor was killed
@@ -23,7 +23,7 @@ pub(crate) struct Gc {}
 
 impl Gc {
     pub(crate) fn run(self) -> Outcome {
-        let swept = sweep(&sandboxes::state_root()?)?;
+        let Sweep { swept, failed } = sweep(&sandboxes::state_root()?)?;
         let mut out = io::stdout().lock();
         for sandbox in swept {
             match sandbox.kept.as_slice() {
@@ -40,6 +40,13 @@ impl Gc {
                 }
             }
         }
-        Ok(ExitCode::SUCCESS)
+        out.flush()?;
+        for (name, error) in &failed {
+            output::say(Tone::Bad, "error", &format!("{name}: {error}"));
+        }
+        Ok(match failed.is_empty() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::from(BAD_NEWS),
+        })
     }
 }

@@ -5,7 +5,7 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 use wardian_events::{
-    Event, Exit, ReadError, SandboxStarted, SandboxStopped, Timestamp, last, read,
+    Event, Exit, ReadError, SandboxStarted, SandboxStopped, StopCause, Timestamp, last, read,
 };
 
 use crate::failure::Outcome;
@@ -15,11 +15,20 @@ use crate::units;
 
 /// List sandboxes
 ///
-/// A sandbox is `running`; `stopped`, with the exit status of its command; or
-/// `lost`, if its supervisor was killed and what it left was not cleaned up yet
-/// (`wardian gc` does that). Stopped sandboxes stay listed for as long as their
-/// record or work of theirs is kept (`wardian rm` removes them). Times are in
-/// UTC.
+/// The state of a sandbox is
+///
+///   running       its program runs
+///   exited 0      its program ended with this status
+///   signal 9      this signal ended its program
+///   time limit    a limit ended it: time, disk or memory
+///   cut off       its `wardian run` was killed
+///   failed        it could not go on; `--json` says why
+///   died          its supervisor was killed
+///   lost          the same, and what it left is not cleaned up yet: `wardian gc`
+///
+/// `exited 1, pids limit` ran into a limit on its way. A start that failed is not
+/// listed: it leaves nothing. Sandboxes that have ended stay listed until
+/// `wardian rm` removes them, with their records and kept changes. Times are in UTC.
 ///
 /// Examples:
 ///
@@ -80,7 +89,13 @@ struct Listed {
     started: Option<Timestamp>,
     command: Option<Vec<String>>,
     workspace: Option<String>,
+    /// Why it stopped, as in the record's `sandbox_stopped`.
+    cause: Option<StopCause>,
     exit: Option<Exit>,
+    /// Names of the limits that it ran into.
+    limits: Vec<String>,
+    /// Why it was cut off, if its supervisor lived to say so.
+    why: Option<String>,
     milliseconds: Option<u64>,
     allowed: Option<u64>,
     denied: Option<u64>,
@@ -100,15 +115,23 @@ enum State {
 
 impl Listed {
     fn of(sandbox: &Sandbox) -> Self {
-        let (ends, problem) = match Ends::of(sandbox) {
+        // Asked first: it may stop while we look.
+        let alive = sandbox.is_alive();
+        let (ends, mut problem) = match Ends::of(sandbox) {
             Ok(ends) => (ends, None),
             Err(error) => (Ends::default(), Some(format!("{error:#}"))),
         };
-        let state = match (sandbox.is_alive(), &ends.stopped) {
+        let record = sandbox.state().read_record().unwrap_or_else(|error| {
+            problem.get_or_insert(error.to_string());
+            None
+        });
+        let ended = record.and_then(|record| record.ended);
+        let state = match (alive, ends.stopped.is_some() || ended.is_some()) {
             (true, _) => State::Running,
-            (false, Some(_)) => State::Stopped,
-            (false, None) => State::Lost,
+            (false, true) => State::Stopped,
+            (false, false) => State::Lost,
         };
+        let (limits, why) = ended.map(|ended| (ended.limits, ended.why)).unzip();
         let (time, started) = ends.started.unzip();
         let (command, workspace) = started
             .map(|started| (started.command, started.workspace))
@@ -120,7 +143,10 @@ impl Listed {
             started: time,
             command,
             workspace,
+            cause: stopped.map(|stopped| stopped.cause),
             exit: stopped.and_then(|stopped| stopped.exit),
+            limits: limits.unwrap_or_default(),
+            why: why.flatten(),
             milliseconds: stopped.map(|stopped| stopped.milliseconds),
             allowed: stopped.map(|stopped| stopped.allowed),
             denied: stopped.map(|stopped| stopped.denied),
@@ -135,18 +161,33 @@ impl Listed {
         }
     }
 
-    fn row(self) -> [(Tone, String); 7] {
-        let (tone, state) = match (self.state, self.exit) {
-            (State::Running, _) => (Tone::Good, "running".into()),
-            (State::Lost, _) => (Tone::Bad, "lost".into()),
-            (State::Stopped, None) => (Tone::Plain, "stopped".into()),
-            (State::Stopped, Some(Exit::Status(status))) => {
-                (Tone::Plain, format!("stopped ({status})"))
-            }
-            (State::Stopped, Some(Exit::Signal(signal))) => {
-                (Tone::Plain, format!("stopped (signal {signal})"))
-            }
+    /// The state in a few words, which `--help` explains.
+    fn shown_state(&self) -> (Tone, String) {
+        let limits = || self.limits.join(" and ") + " limit";
+        let and_limits = |ended: String| match self.limits[..] {
+            [] => (Tone::Plain, ended),
+            _ => (Tone::Warning, format!("{ended}, {}", limits())),
         };
+        match (self.state, self.cause, self.exit) {
+            (State::Running, ..) => (Tone::Good, "running".into()),
+            (State::Lost, ..) => (Tone::Bad, "lost".into()),
+            (State::Stopped, _, Some(Exit::Status(status))) => {
+                and_limits(format!("exited {status}"))
+            }
+            (State::Stopped, _, Some(Exit::Signal(signal))) => {
+                and_limits(format!("signal {signal}"))
+            }
+            (State::Stopped, Some(StopCause::Limit), None) => (Tone::Warning, limits()),
+            (State::Stopped, Some(StopCause::Requested), None) => and_limits("cut off".into()),
+            (State::Stopped, Some(StopCause::SupervisorLost), None) => (Tone::Bad, "died".into()),
+            // Its journal does not tell, which may be what failed.
+            (State::Stopped, None, None) if self.why.is_none() => (Tone::Bad, "died".into()),
+            (State::Stopped, _, None) => (Tone::Bad, "failed".into()),
+        }
+    }
+
+    fn row(self) -> [(Tone, String); 7] {
+        let (tone, state) = self.shown_state();
         let or_dash = |text: Option<String>| (Tone::Plain, text.unwrap_or_else(|| "-".into()));
         [
             (Tone::Plain, self.name),

@@ -3,11 +3,13 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::Args;
+use wardian_events::visible;
+use wardian_sandbox::state::SandboxDirectory;
 use wardian_supervisor::sweep::{remove, sweep};
 
 use crate::failure::{Failure, Outcome};
 use crate::output::visible_path;
-use crate::sandboxes;
+use crate::sandboxes::{self, Sandbox};
 
 /// Remove sandboxes that have ended, with their records and kept changes
 ///
@@ -32,32 +34,57 @@ pub(crate) struct Rm {
 
 impl Rm {
     pub(crate) fn run(self) -> Outcome {
-        let root = sandboxes::state_root()?;
-        sweep(&root)?;
-        for name in &self.names {
-            let sandbox = sandboxes::find(name)?;
-            let directory = sandbox.state();
-            let Some(lock) = directory.try_lock()? else {
-                return Err(Failure::from(anyhow!("{name} is running"))
-                    .hint("end its program, or the `wardian run` that started it"));
-            };
-            let record = directory.read_record()?;
-            let kept = record
-                .and_then(|record| record.ended)
-                .map(|ended| ended.kept);
-            if let [path, ..] = kept.unwrap_or_default().as_slice()
-                && !self.force
-                && !confirm(&format!(
-                    "{name} holds changes in {}. Remove them?",
-                    visible_path(path)
-                ))?
-            {
-                return Err(Failure::from(anyhow!("{name} was not removed"))
-                    .hint("`wardian rm --force` removes without asking"));
-            }
-            remove(directory, lock)?;
+        let sandboxes: Vec<_> = self
+            .names
+            .iter()
+            .map(|name| sandboxes::find(name))
+            .collect::<Result<_, _>>()?;
+        // What keeps one from being cleaned up does not keep it, nor another, from being removed.
+        sweep(&sandboxes::state_root()?)?;
+        for sandbox in &sandboxes {
+            self.remove(sandbox)?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn remove(&self, sandbox: &Sandbox) -> Result<(), Failure> {
+        let (name, directory) = (sandbox.name(), sandbox.state());
+        if !directory.path().exists() {
+            // The sweep found nothing in it worth keeping.
+            return Ok(());
+        }
+        let Some(lock) = directory.try_lock()? else {
+            return Err(Failure::from(anyhow!("{name} is running"))
+                .hint("end its program, or the `wardian run` that started it"));
+        };
+        if !self.force
+            && let Some(loss) = loss(directory)
+            && !confirm(&format!("{name}: {loss}. Remove it all the same?"))?
+        {
+            return Err(
+                Failure::from(anyhow!("{name} was not removed: {loss}")).hint(format!(
+                    "`wardian rm --force {name}` removes it without asking"
+                )),
+            );
+        }
+        Ok(remove(directory, lock)?)
+    }
+}
+
+/// What would be lost with a sandbox besides its record.
+fn loss(directory: &SandboxDirectory) -> Option<String> {
+    match directory.read_record() {
+        Ok(record) => {
+            let kept = record?.ended?.kept;
+            Some(format!(
+                "it holds changes in {}",
+                visible_path(kept.first()?)
+            ))
+        }
+        Err(error) => Some(format!(
+            "what it holds cannot be told: {}",
+            visible(&error.to_string())
+        )),
     }
 }
 

@@ -97,7 +97,12 @@ fn after_kill(
         left
     });
     // What the next command does.
-    sweep(&stage.root)?;
+    let swept = sweep(&stage.root)?;
+    let failed = swept
+        .failed
+        .iter()
+        .filter(|(name, _)| name == directory.name());
+    left.extend(failed.map(|(_, error)| error.to_string()));
     left.extend(settled(|| left_of(directory, &namespaces)));
     let kept = fs::read_to_string(directory.workspace(0).upper().join(KEPT));
     if kept.unwrap_or_default() != KEPT {

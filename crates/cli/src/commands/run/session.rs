@@ -14,7 +14,7 @@ use wardian_sandbox::state::{SandboxDirectory, StateRoot};
 use wardian_supervisor::protocol::{
     End, Failure as StartFailure, FailureKind, FromSupervisor, How, Start, ToSupervisor,
 };
-use wardian_supervisor::sweep::{remove, remove_empty_cgroups, sweep};
+use wardian_supervisor::sweep::{Sweep, remove, remove_empty_cgroups, remove_taken_back, sweep};
 
 use super::plan::Planned;
 use super::relay::{Pipes, Terminal, Wiring};
@@ -27,6 +27,8 @@ const TIME_IS_UP: u8 = 124;
 pub(super) const SANDBOX_FAILED: u8 = 125;
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
+/// What a program gets that the kernel killed for its memory.
+const KILLED: u8 = 128 + 9;
 
 /// Signals that are the program's business.
 const FORWARDED: [Signal; 8] = [
@@ -58,7 +60,7 @@ pub(super) fn run(mut planned: Planned, quiet: bool) -> Outcome {
 /// What an earlier run's SIGKILLed supervisor left. A failure here must not keep anybody from working.
 fn clean_up_after_others(root: &StateRoot, quiet: bool) {
     match sweep(root) {
-        Ok(swept) => {
+        Ok(Sweep { swept, failed }) => {
             for sandbox in swept.iter().filter(|_| !quiet) {
                 for path in &sandbox.kept {
                     let text = format!(
@@ -68,6 +70,10 @@ fn clean_up_after_others(root: &StateRoot, quiet: bool) {
                     );
                     output::say(Tone::Warning, "note", &text);
                 }
+            }
+            for (name, error) in &failed {
+                let text = format!("cannot clean up after {name}: {error}");
+                output::say(Tone::Warning, "note", &text);
             }
         }
         Err(error) => output::say(
@@ -258,7 +264,11 @@ impl Session {
                 }
                 Ok(ExitCode::from(status(&end.how)))
             }
-            Conversation::Failed(failure) => Err(refused(failure)),
+            Conversation::Failed(failure) => {
+                // What could not be removed is for the next command.
+                let _ = remove_taken_back(&self.directory);
+                Err(refused(failure))
+            }
             Conversation::Lost(why) => {
                 // Its sandbox died with it; what is left on disk is ours to clean up.
                 clean_up_after_others(root, self.quiet);
@@ -293,7 +303,8 @@ fn status(how: &How) -> u8 {
     match how {
         How::Program(ended) => u8::try_from(ended.shell_code()).unwrap_or(u8::MAX),
         How::TimeLimit => TIME_IS_UP,
-        How::DiskLimit | How::Lost(_) => SANDBOX_FAILED,
+        How::MemoryLimit => KILLED,
+        How::DiskLimit | How::ClientGone | How::Lost(_) => SANDBOX_FAILED,
     }
 }
 

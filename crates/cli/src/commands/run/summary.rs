@@ -1,6 +1,8 @@
 //! What a person wants to know when it is over, in a few lines on stderr.
 
-use wardian_events::Tally;
+use wardian_events::{LimitReached, Tally};
+use wardian_policy::LimitKind;
+use wardian_sandbox::builtin::Ended;
 use wardian_sandbox::state::SandboxDirectory;
 use wardian_supervisor::protocol::{End, How};
 
@@ -14,12 +16,6 @@ pub(super) fn print(directory: &SandboxDirectory, end: &End) {
     let name = directory.name();
     let tally = Tally::of_commands(&directory.journal()).unwrap_or_default();
     let duration = units::milliseconds(end.milliseconds);
-    match &end.how {
-        How::Program(_) => {}
-        How::TimeLimit => output::say(Tone::Bad, "stopped", "its time was up (limit `time`)"),
-        How::DiskLimit => output::say(Tone::Bad, "stopped", "it wrote too much (limit `disk`)"),
-        How::Lost(why) => output::say(Tone::Bad, "stopped", why),
-    }
     output::say(
         Tone::Heading,
         "wardian",
@@ -28,6 +24,21 @@ pub(super) fn print(directory: &SandboxDirectory, end: &End) {
             tally.allowed, tally.denied
         ),
     );
+    if let Some(why) = ended(end) {
+        output::say(Tone::Bad, "  ended", &why);
+    }
+    for reached in end.limits.iter().filter(|reached| !has_ended(reached, end)) {
+        let LimitReached {
+            limit,
+            value,
+            action,
+        } = reached;
+        output::say(
+            Tone::Warning,
+            "  limit",
+            &format!("{limit} {value}: {action}"),
+        );
+    }
     let denied = tally.denied_by_place();
     for (denied, count) in denied.iter().take(MAX_PLACES) {
         output::say(
@@ -49,4 +60,34 @@ pub(super) fn print(directory: &SandboxDirectory, end: &End) {
     if !end.kept.is_empty() {
         output::say(Tone::Faint, "  drop", &format!("wardian rm {name}"));
     }
+}
+
+/// Why it ended, unless its program just came to an end.
+fn ended(end: &End) -> Option<String> {
+    let limit = |what: &str| {
+        let limit = end.limits.iter().find(|reached| has_ended(reached, end));
+        limit.map_or_else(
+            || what.to_owned(),
+            |LimitReached { limit, value, .. }| format!("{what} (limit `{limit}`, {value})"),
+        )
+    };
+    Some(match &end.how {
+        How::Program(Ended::Code(_)) => return None,
+        How::Program(Ended::Signal(signal)) => format!("by signal {signal}"),
+        How::TimeLimit => limit("its time was up"),
+        How::DiskLimit => limit("it wrote too much"),
+        How::MemoryLimit => limit("it took too much memory"),
+        How::ClientGone => "its client went away".to_owned(),
+        How::Lost(why) => why.clone(),
+    })
+}
+
+fn has_ended(reached: &LimitReached, end: &End) -> bool {
+    let kind = match &end.how {
+        How::TimeLimit => LimitKind::Time,
+        How::DiskLimit => LimitKind::Disk,
+        How::MemoryLimit => LimitKind::Memory,
+        How::Program(_) | How::ClientGone | How::Lost(_) => return false,
+    };
+    reached.limit == kind.name()
 }

@@ -19,6 +19,7 @@ wardian_tests::both_modes!(
     the_record_is_out_of_reach,
     sandboxes_that_do_not_exist,
     every_ending_is_listed,
+    the_supervisors_own_words,
 );
 
 fn the_story_of_a_run(mode: Mode) {
@@ -353,4 +354,52 @@ fn every_ending_is_listed(mode: Mode) {
 
 fn kill(pid: u32) {
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+}
+
+fn the_supervisors_own_words(mode: Mode) {
+    let host = Host::new(mode);
+    let origin = Origin::https();
+    let policy = Policy::new()
+        .pin_with("origin.test", origin.address(), "credential = \"key\"")
+        .table("[env]\nKEY = { credential = \"key\" }")
+        .table("[credential.key]\nsource = { env = \"REAL\" }\nhosts = [\"origin.test\"]");
+    // A DNS question over TCP that ends early is nothing to record, and a detail to log.
+    let script = "curl -sS -H \"authorization: Bearer $KEY\" https://origin.test/; printf '\\0\\77x' >/dev/tcp/10.0.0.1/53; exit 0";
+    let run = |level: &str| {
+        let outcome = host
+            .run(["bash", "-c", script])
+            .policy(&policy)
+            .host_env("REAL", "the-real-value")
+            .host_env("WARDIAN_LOG", level)
+            .finish()
+            .success();
+        fs::read_to_string(host.state(&outcome.name).join("supervisor.log")).unwrap()
+    };
+    let detail = "wardian_egress::dns::listen: a DNS connection ended";
+    let log = run("trace");
+    assert!(
+        log.contains("the program runs") && log.contains(detail),
+        "{log}"
+    );
+    assert!(
+        log.lines().all(|line| line
+            .split_whitespace()
+            .nth(2)
+            .unwrap()
+            .starts_with("wardian_")),
+        "{log}"
+    );
+    assert!(!log.contains("the-real-value"), "{log}");
+    let usual = run("");
+    assert!(
+        usual.contains("the program runs") && !usual.contains(detail),
+        "{usual}"
+    );
+    assert_eq!(run("error"), "");
+    let refused = host
+        .run(["true"])
+        .host_env("WARDIAN_LOG", "loud")
+        .finish()
+        .exited(2);
+    assert!(refused.errors().contains("off, error, warn"), "{refused:?}");
 }

@@ -1,8 +1,8 @@
 //! The one process that owns one sandbox: it opens its door, keeps its journal, holds its secrets,
 //! and takes everything down with it.
 //!
-//! [`serve()`] is its whole life; [`protocol`] is what it and its client say to each other;
-//! [`sweep`](mod@sweep) cleans up after one that was killed.
+//! [`serve()`] is its whole life; [`protocol`] is what it and its client say to each other; [`log`] is
+//! where it says what went wrong; [`sweep`](mod@sweep) cleans up after one that was killed.
 
 mod client;
 mod confinement;
@@ -11,6 +11,7 @@ mod ending;
 mod failure;
 pub mod layers;
 pub mod limits;
+pub mod log;
 pub mod protocol;
 mod record;
 mod serve;

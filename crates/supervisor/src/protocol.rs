@@ -19,6 +19,8 @@ use wardian_policy::{LimitKind, Manifest, ManifestError, Policy, PolicyError, Po
 use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::builtin::Ended;
 
+use crate::log::LogLevel;
+
 /// From the client.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToSupervisor {
@@ -36,6 +38,7 @@ pub struct Start {
     pub directory: PathBuf,
     pub spec: SandboxSpec,
     pub policy: PolicySources,
+    pub log: LogLevel,
 }
 
 /// What a policy is built from, as text: the supervisor builds it again, and so trusts nothing that

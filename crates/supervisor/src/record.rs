@@ -195,7 +195,7 @@ impl Recorder {
             Program::Waiting => self.take_back(failed),
         };
         if let Err(error) = settled {
-            eprintln!("cannot clean up: {}", error.error);
+            tracing::error!("cannot clean up: {}", error.error);
         }
     }
 

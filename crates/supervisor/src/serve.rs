@@ -21,6 +21,7 @@ use crate::ending::Ending;
 use crate::failure::Failed;
 use crate::layers;
 use crate::limits;
+use crate::log;
 use crate::protocol::{FromSupervisor, How, Lack, Note, Secret, Start, ToSupervisor};
 use crate::record::Recorder;
 use crate::snapshots;
@@ -32,9 +33,12 @@ pub fn serve(socket: OwnedFd) {
     // leader, which is what we want to be.
     let _ = rustix::process::setsid();
     let channel = Channel::from(socket);
-    let served = Request::receive(&channel).and_then(|request| request.run(&channel));
+    let served = Request::receive(&channel).and_then(|request| {
+        log::begin(request.start.log, &request.directory);
+        request.run(&channel)
+    });
     if let Err(failed) = served {
-        eprintln!("{}", failed.error);
+        tracing::error!("{}", failed.error);
         // Without a client nobody waits for this.
         let _ = channel.send(&FromSupervisor::Failed(failed.into()), &[]);
     }
@@ -149,6 +153,7 @@ impl Life<'_> {
         for reached in reached.into_iter().chain(limits::reached(&limits, &how)) {
             self.recorder.limit_reached(reached)?;
         }
+        tracing::info!("ended: {how:?}");
         Ok(match how {
             How::Lost(_) if ran_out_of_memory => How::MemoryLimit,
             how => how,
@@ -189,6 +194,7 @@ impl Life<'_> {
             }
         }
         let door = door.open(sealed.take_listeners(), ending)?;
+        tracing::info!("the network is sealed and the door is open");
         let guarded = sealed.guard()?;
         let passed = guarded.checks().iter().map(|check| check.name.clone());
         self.recorder.append(&Event::SelfProbe(SelfProbe {
@@ -219,6 +225,7 @@ impl Life<'_> {
         self.recorder.command_started(loaded.pid())?;
         let running = loaded.start()?;
         self.recorder.program_runs();
+        tracing::info!("the program runs");
         self.channel.send(&FromSupervisor::Started, &[])?;
         Ok(running)
     }

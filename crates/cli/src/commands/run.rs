@@ -3,6 +3,7 @@
 mod dry_run;
 mod environment;
 mod host;
+mod log;
 mod plan;
 mod relay;
 mod secrets;

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use wardian_linux::signal::SignalFd;
 use wardian_sandbox::channel::{Channel, ProtocolError};
 use wardian_sandbox::state::{SandboxDirectory, StateRoot};
+use wardian_supervisor::log::LogLevel;
 use wardian_supervisor::protocol::{
     End, Failure as StartFailure, FailureKind, FromSupervisor, How, Start, ToSupervisor,
 };
@@ -18,7 +19,7 @@ use wardian_supervisor::sweep::{Sweep, remove, remove_empty_cgroups, remove_take
 
 use super::plan::Planned;
 use super::relay::{Pipes, Terminal, Wiring};
-use super::{summary, workspaces};
+use super::{log, summary, workspaces};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, Tone};
 use crate::sandboxes;
@@ -43,6 +44,7 @@ const FORWARDED: [Signal; 8] = [
 ];
 
 pub(super) fn run(mut planned: Planned, quiet: bool) -> Outcome {
+    let log = log::level()?;
     let root = sandboxes::state_root()?;
     clean_up_after_others(&root, quiet);
     let signals: Vec<i32> = FORWARDED
@@ -52,7 +54,7 @@ pub(super) fn run(mut planned: Planned, quiet: bool) -> Outcome {
         .collect();
     // Before any thread starts, so that all of them leave these signals alone.
     let signals = SignalFd::new(&signals).context("cannot listen for signals")?;
-    let mut session = Session::begin(&root, &mut planned, signals, quiet)?;
+    let mut session = Session::begin(&root, &mut planned, signals, log, quiet)?;
     let end = session.attend();
     session.finish(end, &root)
 }
@@ -107,6 +109,7 @@ impl Session {
         root: &StateRoot,
         planned: &mut Planned,
         signals: SignalFd,
+        log: LogLevel,
         quiet: bool,
     ) -> Result<Self, Failure> {
         let (directory, lock) = root
@@ -148,6 +151,7 @@ impl Session {
             directory: session.directory.path().to_owned(),
             spec: planned.spec.clone(),
             policy: planned.sources.clone(),
+            log,
         };
         let mut descriptors = vec![lock.as_fd()];
         descriptors.extend(streams.iter().map(AsFd::as_fd));
@@ -270,16 +274,22 @@ impl Session {
                 Err(refused(failure))
             }
             Conversation::Lost(why) => {
-                // Its sandbox died with it; what is left on disk is ours to clean up.
-                clean_up_after_others(root, self.quiet);
-                let log = self.directory.path().join("supervisor.log");
                 let how =
                     waited.map_or_else(|error| error.to_string(), |status| status.to_string());
-                Err(Failure::from(anyhow!(
-                    "the supervisor of {} died: {why} ({how})",
-                    self.directory.name()
-                ))
-                .hint(format!("{} may hold its last words", log.display()))
+                let last_words = log::last_words(&self.directory);
+                // Its sandbox died with it; what is left on disk is ours to clean up.
+                clean_up_after_others(root, self.quiet);
+                let name = self.directory.name();
+                let died = anyhow!("the supervisor of {name} died: {why} ({how})");
+                let failure = Failure::from(match last_words {
+                    Some(words) => anyhow!(words).context(died),
+                    None => died,
+                });
+                let log = self.directory.log();
+                Err(match log.exists() {
+                    true => failure.hint(format!("{} may tell more", log.display())),
+                    false => failure,
+                }
                 .status(SANDBOX_FAILED))
             }
         }

@@ -4,6 +4,7 @@ mod dry_run;
 mod environment;
 mod host;
 mod log;
+mod missing;
 mod plan;
 mod relay;
 mod secrets;

@@ -9,6 +9,7 @@ use anyhow::{Context, anyhow};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 use wardian_linux::signal::SignalFd;
+use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::channel::{Channel, ProtocolError};
 use wardian_sandbox::state::{SandboxDirectory, StateRoot};
 use wardian_supervisor::log::LogLevel;
@@ -19,7 +20,7 @@ use wardian_supervisor::sweep::{Sweep, remove, remove_empty_cgroups, remove_take
 
 use super::plan::Planned;
 use super::relay::{Pipes, Terminal, Wiring};
-use super::{log, summary, workspaces};
+use super::{log, missing, summary, workspaces};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, Tone};
 use crate::sandboxes;
@@ -56,7 +57,7 @@ pub(super) fn run(mut planned: Planned, quiet: bool) -> Outcome {
     let signals = SignalFd::new(&signals).context("cannot listen for signals")?;
     let mut session = Session::begin(&root, &mut planned, signals, log, quiet)?;
     let end = session.attend();
-    session.finish(end, &root)
+    session.finish(end, &root, &planned.spec)
 }
 
 /// What an earlier run's SIGKILLed supervisor left. A failure here must not keep anybody from working.
@@ -252,7 +253,7 @@ impl Session {
         Ok(())
     }
 
-    fn finish(mut self, outcome: Conversation, root: &StateRoot) -> Outcome {
+    fn finish(mut self, outcome: Conversation, root: &StateRoot, spec: &SandboxSpec) -> Outcome {
         if let Some(pipes) = self.pipes.take() {
             pipes.drain();
         }
@@ -265,6 +266,7 @@ impl Session {
             Conversation::Ended(end) => {
                 if !self.quiet {
                     summary::print(&self.directory, &end);
+                    missing::explain(&end.how, spec);
                 }
                 Ok(ExitCode::from(status(&end.how)))
             }

@@ -20,6 +20,7 @@ mod filesystem;
 mod fill;
 mod init;
 mod launch;
+mod place;
 mod probe;
 mod program;
 mod protocol;

@@ -20,4 +20,6 @@ pub use hidden::Cover;
 pub use layout::{HostImage, ImageError, LayerDirectories, plan};
 pub use mounts::{Below, Mounts};
 pub use program::{Program, ProgramError, resolve as resolve_program};
-pub use trust::{BUNDLE as CA_BUNDLE, CA_VARIABLES, place as place_certificate};
+pub use trust::{
+    BUNDLE as CA_BUNDLE, CA_VARIABLES, pack as pack_certificate, place as place_certificate,
+};

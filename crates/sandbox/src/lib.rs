@@ -8,6 +8,7 @@ pub mod image;
 pub mod janitor;
 pub mod measure;
 pub mod name;
+pub mod parcel;
 pub mod plan;
 pub mod record;
 pub mod remove;

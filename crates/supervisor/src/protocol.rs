@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! client ── Start (lock, streams) ──▶ supervisor      before it forks pid 1: holds no secret
-//!        ── Secrets ────────────────▶                 after
+//!        ── Secrets (parcels) ──────▶                 after
 //!        ◀── Noted / Ready (terminal) / Started ──
 //!        ── Signal ─────────────────▶
 //!        ◀── Suspended / Ended / Failed ──
@@ -27,6 +27,7 @@ pub enum ToSupervisor {
     /// Descriptors: the sandbox's lock, then either the caller's terminal (to restore its mode, should
     /// the client die) or stdin, stdout and stderr for the program.
     Start(Box<Start>),
+    /// Descriptors: [`Parcel`](wardian_sandbox::parcel::Parcel)s, to be unpacked inside.
     Secrets(Vec<Secret>),
     /// Send this signal to the program.
     Signal(i32),

@@ -12,6 +12,7 @@ use wardian_sandbox::builtin::{
 };
 use wardian_sandbox::channel::Channel;
 use wardian_sandbox::ids::Privilege;
+use wardian_sandbox::parcel::Parcel;
 use wardian_sandbox::state::{Lock, SandboxDirectory};
 
 use crate::client::ClientStreams;
@@ -135,12 +136,13 @@ impl Life<'_> {
         placed.add(spawned.pid())?;
         // The door holds up to six descriptors for a busy connection.
         rlimit::raise_open_files().map_err(Failed::sandbox)?;
-        let (message, _) = self.channel.receive()?;
+        let (message, parcels) = self.channel.receive()?;
         let ToSupervisor::Secrets(secrets) = message else {
             return Err(Failed::protocol("secrets must follow the start"));
         };
+        let parcels: Vec<_> = parcels.into_iter().map(Parcel::from).collect();
         let ending = Ending::default();
-        let (guarded, door) = self.guard(spawned, secrets, &cgroups, &ending)?;
+        let (guarded, door) = self.guard(spawned, secrets, parcels, &cgroups, &ending)?;
         let (streams, terminal) = streams.split();
         let running = self.start(guarded, streams)?;
         crate::client::listen(self.channel, &running, terminal, &ending)?;
@@ -165,12 +167,14 @@ impl Life<'_> {
         &self,
         spawned: Spawned,
         secrets: Vec<Secret>,
+        parcels: Vec<Parcel>,
         cgroups: &[PathBuf],
         ending: &Ending,
     ) -> Result<(Guarded, OpenDoor), Failed> {
         let name = self.recorder.directory().name();
         let door = ClosedDoor::build(name, &self.policy, self.recorder.journal(), secrets)?;
-        let mut sealed: Sealed = spawned.seal(door.certificate())?;
+        let mut sealed: Sealed = spawned.seal(door.certificate(), &parcels)?;
+        drop(parcels);
         for why in sealed.shortfalls() {
             self.note("the network", why)?;
         }

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{CWD, Gid, Uid};
 use rustix::process::{Pid, WaitOptions};
 use wardian_linux::mount::DetachedMount;
 use wardian_linux::process::{self, Exit, Forked};
@@ -18,12 +20,14 @@ use wardian_linux::signal::SignalFd;
 use wardian_linux::userns::{self, MapWriter};
 
 use super::filesystem::ServedTrees;
+use super::place::{PlaceError, Placer};
 use super::program::{self, Standard};
 use super::protocol::{Ended, FromInit, Mounted, NoDevice, Stage, ToInit};
 use super::stops::{Passing, Stop, Stops};
 use super::{Listener, filesystem, probe, system_layers, terminal};
 use crate::channel::{Channel, ProtocolError};
 use crate::ids::Identity;
+use crate::parcel::Parcel;
 use crate::plan::{FilesystemPlan, TreeId};
 use crate::spec::SandboxSpec;
 
@@ -103,7 +107,7 @@ impl Init {
 
     fn stages(&self) -> Result<Infallible, Failure> {
         self.seal()?;
-        let (trees, wanted) = self.receive_trees()?;
+        let (parcels, trees, wanted) = self.receive_trees()?;
         let devices = wanted.open_devices();
         self.become_inside().during(Stage::Identity)?;
         let served = if wanted.is_empty() {
@@ -112,6 +116,7 @@ impl Init {
             self.mount_served(wanted, devices)?
         };
         filesystem::assemble(&self.plan, trees, served).during(Stage::Filesystem)?;
+        self.unpack(parcels).during(Stage::Filesystem)?;
         rustix::system::sethostname(self.spec.name.as_str().as_bytes())
             .during(Stage::Filesystem)?;
         let terminal = self.open_terminal()?;
@@ -142,16 +147,18 @@ impl Init {
             .during(Stage::Seal)
     }
 
-    /// All that are id-mapped, and the names of those that are to be served.
-    fn receive_trees(&self) -> Result<(Vec<OwnedFd>, Wanted), Failure> {
+    /// All that are id-mapped, and the names of those that are to be served; and what is to be unpacked in them.
+    fn receive_trees(&self) -> Result<(Vec<Parcel>, Vec<OwnedFd>, Wanted), Failure> {
+        let mut parcels = Vec::new();
         let mut trees = Vec::new();
         loop {
             let (message, descriptors) = self.channel.receive().during(Stage::Filesystem)?;
             match message {
+                ToInit::Parcels => parcels.extend(descriptors.into_iter().map(Parcel::from)),
                 ToInit::Trees => trees.extend(descriptors),
                 ToInit::Assemble { served, snapshots } => {
                     let host = served;
-                    return Ok((trees, Wanted { host, snapshots }));
+                    return Ok((parcels, trees, Wanted { host, snapshots }));
                 }
                 other => return Err(unexpected(&other)),
             }
@@ -197,6 +204,17 @@ impl Init {
                 Ok(None)
             }
         }
+    }
+
+    fn unpack(&self, parcels: Vec<Parcel>) -> Result<(), PlaceError> {
+        let Identity { init, uid, gid, .. } = self.identity;
+        let root = filesystem::open_directory(CWD, Path::new("/")).map_err(PlaceError::Root)?;
+        let placer = Placer {
+            root: root.as_fd(),
+            home: &self.spec.user.home,
+            owner: (init != (uid, gid)).then(|| (Uid::from_raw(uid), Gid::from_raw(gid))),
+        };
+        parcels.iter().try_for_each(|parcel| placer.unpack(parcel))
     }
 
     fn open_terminal(&self) -> Result<Option<OwnedFd>, Failure> {

@@ -23,6 +23,7 @@ use crate::channel::{Channel, ProtocolError};
 use crate::ids::{Identity, Privilege, SystemOwners};
 use crate::image::{self, Cover, HostImage, ImageError, LayerDirectories};
 use crate::janitor::Janitor;
+use crate::parcel::Parcel;
 use crate::plan::FilesystemPlan;
 use crate::spec::SandboxSpec;
 use crate::state::SandboxDirectory;
@@ -267,8 +268,9 @@ impl Spawned {
             .transpose()?)
     }
 
-    /// Maps ids, fills the layers (`certificate` is the sandbox's CA in PEM) and waits for the seal.
-    pub fn seal(self, certificate: &str) -> Result<Sealed, LaunchError> {
+    /// Maps ids, fills the layers (`certificate` is the sandbox's CA in PEM) and waits for the seal. `parcels`
+    /// are unpacked inside, in this order, before the program exists.
+    pub fn seal(self, certificate: &str, parcels: &[Parcel]) -> Result<Sealed, LaunchError> {
         let identity = &self.prepared.identity;
         userns::write_maps(self.pid(), &identity.maps, identity.writer)?;
         let Prepared {
@@ -289,6 +291,7 @@ impl Spawned {
             lowers: &lowers,
         };
         filling.fill(certificate)?;
+        self.send_parcels(certificate, parcels)?;
         if requested.privilege == Privilege::Root {
             self.send_mapped_trees()?;
         }
@@ -327,6 +330,18 @@ impl Spawned {
             listeners: listeners.into_iter().zip(descriptors).collect(),
             shortfalls,
         })
+    }
+
+    fn send_parcels(&self, certificate: &str, parcels: &[Parcel]) -> Result<(), LaunchError> {
+        let home = &self.prepared.requested.spec.user.home;
+        let certificates =
+            image::pack_certificate(certificate, home).map_err(|source| LaunchError::Layers {
+                path: home.clone(),
+                source,
+            })?;
+        let parcels: Vec<_> = std::iter::once(&certificates).chain(parcels).collect();
+        let descriptors: Vec<_> = parcels.iter().map(|parcel| parcel.as_fd()).collect();
+        self.launched.send(&ToInit::Parcels, &descriptors)
     }
 
     fn send_mapped_trees(&self) -> Result<(), LaunchError> {
@@ -418,7 +433,7 @@ impl Sealed {
 
     /// Goes on once what is [`Unavailable`] has been made up for as far as it can be.
     pub fn do_without(&self) -> Result<(), LaunchError> {
-        Ok(self.launched.send(&ToInit::DoWithout, &[])?)
+        self.launched.send(&ToInit::DoWithout, &[])
     }
 
     /// As root: what is mounted is hidden, and the kernel layers the rest.

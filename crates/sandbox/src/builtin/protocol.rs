@@ -10,6 +10,8 @@ use crate::plan::TreeId;
 /// From the supervisor to pid 1.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToInit {
+    /// Descriptors: [`Parcel`](crate::parcel::Parcel)s, to be unpacked once the file system stands.
+    Parcels,
     /// Descriptors: id-mapped trees of the plan, in order, as many as fit.
     Trees,
     /// All trees are there and the layers are filled: mount them.

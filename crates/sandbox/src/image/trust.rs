@@ -15,6 +15,7 @@ use crate::image::keystore;
 use crate::image::layout::LayerDirectories;
 use crate::image::nss;
 use crate::image::subject::subject_hash;
+use crate::parcel::{Label, Occupied, Parcel};
 
 /// The bundle that every variable of [`CA_VARIABLES`] names; made if the host has none.
 pub const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -80,8 +81,25 @@ pub const CA_VARIABLES: [&str; 17] = [
     "CODEX_CA_CERTIFICATE",    // Codex
 ];
 
-/// Writes the certificate (PEM) into the upper layers, and returns the places that a program can
-/// look at, for the record.
+/// The certificate (PEM) for the private home, where programs inside may have changed everything: NSS' own
+/// database, which is no place of a distribution's.
+pub fn pack(certificate: &str, home: &Path) -> io::Result<Parcel> {
+    let mut parcel = Parcel::new()?;
+    let own = decode(certificate);
+    let own = own.first().map(Vec::as_slice).unwrap_or_default();
+    for (name, content) in nss::files(own, "Wardian sandbox").into_iter().flatten() {
+        let label = Label {
+            path: home.join(nss::DIRECTORY).join(name),
+            mode: 0o600,
+            occupied: Occupied::Replace,
+        };
+        parcel.add(label, &content)?;
+    }
+    Ok(parcel)
+}
+
+/// Writes the certificate (PEM) into the upper layers, which are made anew at each start, and returns the
+/// places that a program can look at, for the record.
 pub fn place(certificate: &str, layers: &LayerDirectories) -> io::Result<Vec<PathBuf>> {
     let placer = Placer {
         certificate,
@@ -129,7 +147,6 @@ pub fn place(certificate: &str, layers: &LayerDirectories) -> io::Result<Vec<Pat
         }
     }
     placer.browsers()?;
-    placer.nss(own)?;
     Ok(placed)
 }
 
@@ -178,20 +195,6 @@ impl Placer<'_> {
             );
             self.write(&root, self.certificate.as_bytes())?;
             self.write(&firefox, policy.as_bytes())?;
-        }
-        Ok(())
-    }
-
-    /// In the private home, which holds nothing of the user's own database.
-    fn nss(&self, der: &[u8]) -> io::Result<()> {
-        let home = self.layers.home();
-        let cover = Cover {
-            lower: &home,
-            upper: &home,
-        };
-        for (name, content) in nss::files(der, "Wardian sandbox").into_iter().flatten() {
-            let path = Path::new(nss::DIRECTORY).join(name);
-            cover.replace_file(&path, &content, 0o600)?;
         }
         Ok(())
     }

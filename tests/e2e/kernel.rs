@@ -18,6 +18,7 @@ wardian_tests::both_modes!(
     case_9_no_process_of_the_host_can_be_seen,
     case_10_no_new_namespaces,
     case_10_nested_namespaces_where_granted,
+    case_10_nested_namespaces_uncover_nothing,
     case_11_no_mounts,
     case_12_cgroup_release_agent,
     case_14_no_descriptors_but_the_standard_ones,
@@ -55,12 +56,16 @@ fn case_7_killing_everything_leaves_the_door(mode: Mode) {
     let origin = Origin::https();
     let policy = Policy::new().pin("origin.test", origin.address());
     let script = "sleep 1000 & other=$!; kill -9 -1; wait $other; echo \"other ended with $?\"; curl -sS https://origin.test/";
-    let outcome = host.shell(script).policy(&policy).finish().success();
-    // The control is in the first line: what the signal may reach, it ends.
-    assert_eq!(
-        lines(&outcome),
-        ["other ended with 137", "hello from the origin"]
-    );
+    // A file that nobody has asked for yet: an ordinary user's superuser gets it through FUSE.
+    let script = format!("{script}; head -c 5 /usr/share/common-licenses/GPL-3 | wc -c");
+    for account in [&[] as &[&str], &["--root"]] {
+        let run = host.shell(&script).policy(&policy).option(account);
+        // The control is in the first line: what the signal may reach, it ends.
+        assert_eq!(
+            lines(&run.finish().success()),
+            ["other ended with 137", "hello from the origin", "5"]
+        );
+    }
 }
 
 fn case_8_init_cannot_be_traced_or_read(mode: Mode) {
@@ -146,6 +151,29 @@ fn case_10_nested_namespaces_where_granted(mode: Mode) {
         lines(&outcome),
         ["mounted", "no way out", "hello from the origin"]
     );
+}
+
+/// Who may mount could mount what is masked once more, or take the masks off.
+fn case_10_nested_namespaces_uncover_nothing(mode: Mode) {
+    let host = Host::new(mode);
+    let script = "new='unshare --user --map-root-user --mount'
+        $new --pid --fork --mount-proc grep -c . /proc/interrupts
+        $new sh -c 'mount --bind /proc /mnt && grep -c . /mnt/interrupts'
+        $new sh -c 'mount --rbind /proc /mnt && umount -l /mnt/interrupts && grep -c . /mnt/interrupts'
+        $new sh -c 'umount -l /proc/interrupts && grep -c . /proc/interrupts'
+        $new sh -c 'mount -o remount,bind,rw /proc/sys && echo writable settings'
+        $new --net sh -c 'mount -t sysfs none /mnt && ls /mnt'
+        $new sh -c 'umount -l /etc && ls /etc'
+        $new --cgroup sh -c 'mount -t cgroup -o memory none /mnt && echo >/mnt/notify_on_release 1 && echo writable cgroup'
+        echo end";
+    let policy = Policy::new().table("[sandbox]\nnested = true");
+    for account in [&[] as &[&str], &["--root"]] {
+        let run = host.shell(script).policy(&policy).option(account);
+        assert_eq!(lines(&run.finish().success()), ["end"]);
+    }
+    // Control: where nothing is masked, there is something to see.
+    let outside = host.outside(["sh", "-c", script]).success().text();
+    assert!(outside.lines().count() > 2, "{outside}");
 }
 
 const MOUNTS: [&str; 12] = [

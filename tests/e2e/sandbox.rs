@@ -25,6 +25,7 @@ wardian_tests::both_modes!(
     namespaces_are_its_own,
     a_workspace_that_shows_too_much_is_refused,
     packages_can_be_installed_inside,
+    a_superuser_without_other_ids_is_told_how_to_get_them,
     limits_are_enforced,
     a_name_in_use_is_refused,
     dry_run_starts_nothing,
@@ -322,6 +323,34 @@ fn packages_can_be_installed_inside(mode: Mode) {
     let outcome = host.shell(script).as_inner_root().finish().success();
     assert_eq!(lines(&outcome), ["hi", "Status: install ok installed"]);
     assert!(!fs::exists("/usr/share/wardian-test").unwrap());
+}
+
+fn a_superuser_without_other_ids_is_told_how_to_get_them(mode: Mode) {
+    let host = Host::new(mode);
+    host.write(&host.base().join("none"), "ada:100000:65536\n");
+    let none = host.base().join("none").display().to_string();
+    let script = format!(
+        "mount --bind {none} /etc/subuid && mount --bind {none} /etc/subgid && exec \"$@\""
+    );
+    let within = ["/usr/bin/unshare", "--mount", "sh", "-c", &script, "sh"];
+    let run = || host.shell("touch file && chown 1:1 file; echo $?");
+    let outcome = run().as_inner_root().around(&within).finish().success();
+    let advice = format!(
+        "no subordinate ids in /etc/subuid and /etc/subgid; `echo {}:165536:65536 | sudo tee -a /etc/subuid /etc/subgid`",
+        if mode == Mode::Rootless {
+            "wardian-test"
+        } else {
+            "root"
+        }
+    );
+    // Root's sandboxes have ids of their own.
+    let is_told = mode == Mode::Rootless;
+    assert_eq!(outcome.errors().contains(&advice), is_told, "{outcome:?}");
+    assert_eq!(lines(&outcome), [if is_told { "1" } else { "0" }]);
+    // Control: with such lines nobody is told, and files can be given away.
+    let outcome = run().as_inner_root().finish().success();
+    assert!(!outcome.errors().contains("subuid"), "{outcome:?}");
+    assert_eq!(lines(&outcome), ["0"]);
 }
 
 fn limits_are_enforced(mode: Mode) {

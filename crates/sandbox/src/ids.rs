@@ -7,14 +7,17 @@
 //! | a user | superuser | 0 | the user's uid |
 //! | | | 1 and up | the user's subordinate ids, where the host has them |
 
+mod subordinate;
+
 use std::fs;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use wardian_linux::userns::{IdMaps, IdRange, MapWriter};
 
 use crate::name::SandboxName;
 use crate::spec::{Account, User};
+
+pub use subordinate::MissingIds;
 
 /// How the kernel sees whoever runs Wardian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,10 +132,7 @@ impl Identity {
     fn for_rootless_superuser(user: &User) -> Self {
         let mut uids = vec![IdRange::one(0, user.uid)];
         let mut gids = vec![IdRange::one(0, user.gid)];
-        let subordinate = subordinate(Path::new("/etc/subuid"), user)
-            .zip(subordinate(Path::new("/etc/subgid"), user))
-            .filter(|_| helper_exists("newuidmap") && helper_exists("newgidmap"));
-        let writer = match subordinate {
+        let writer = match subordinate::ranges(user) {
             Some((sub_uids, sub_gids)) => {
                 uids.push(sub_uids);
                 gids.push(sub_gids);
@@ -169,33 +169,6 @@ impl Identity {
     }
 }
 
-/// The user's first range in a file of subuid(5), as ids from 1 on.
-fn subordinate(file: &Path, user: &User) -> Option<IdRange> {
-    let text = fs::read_to_string(file).ok()?;
-    parse_subordinate(&text, user)
-}
-
-fn parse_subordinate(text: &str, user: &User) -> Option<IdRange> {
-    let uid = user.uid.to_string();
-    text.lines().find_map(|line| {
-        let mut fields = line.trim().split(':');
-        let owner = fields.next()?;
-        let outside = fields.next()?.parse().ok()?;
-        let length = fields.next()?.parse().ok()?;
-        (owner == user.name || owner == uid).then_some(IdRange {
-            inside: 1,
-            outside,
-            length,
-        })
-    })
-}
-
-fn helper_exists(name: &str) -> bool {
-    ["/usr/bin", "/bin", "/usr/local/bin", "/run/wrappers/bin"]
-        .iter()
-        .any(|directory| Path::new(directory).join(name).exists())
-}
-
 /// FNV-1a, to spread names over ranges; collisions share a range, which harms nothing.
 fn fnv(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| {
@@ -214,17 +187,6 @@ mod tests {
             name: "ada".into(),
             home: "/home/ada".into(),
         }
-    }
-
-    #[test]
-    fn subordinate_ranges_by_name_or_uid() {
-        let text = "bob:100000:65536\n1000:231072:65536\nada:300000:65536\n";
-        let range = parse_subordinate(text, &user()).unwrap();
-        assert_eq!(
-            (range.inside, range.outside, range.length),
-            (1, 231_072, 65_536)
-        );
-        assert!(parse_subordinate("ada:x:1\n\n:\n", &user()).is_none());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use wardian_filesystem::host_layer::{Export, HostLayer};
 use wardian_sandbox::builtin::{
     FUSE_DEVICE, NoDevice, ServedDirectory, ServedLayers, SystemLayers, Unavailable,
 };
-use wardian_sandbox::ids::SystemOwners;
+use wardian_sandbox::ids::{MissingIds, SystemOwners};
 
 use crate::ending::Ending;
 use crate::failure::Failed;
@@ -130,6 +130,30 @@ pub(crate) fn unavailable(missing: &Unavailable) -> Vec<Note> {
         .chain(unseen)
         .chain(written_out)
         .collect()
+}
+
+/// What a superuser should know who has no ids to give files to.
+pub(crate) fn one_id(missing: &MissingIds) -> Note {
+    Note {
+        feature: "giving files to other users inside, as package managers do,".to_owned(),
+        lack: Lack::NotPossible,
+        why: format!("{missing}; {}", ids_fix(missing, HELPER_PACKAGES)),
+    }
+}
+
+/// What has `newuidmap` and `newgidmap`, for whom the distribution is not known.
+const HELPER_PACKAGES: &str =
+    "install newuidmap and newgidmap (package uidmap, shadow-utils or shadow)";
+
+/// How a user gets ids besides their own. `install` says how to get the helpers.
+pub fn ids_fix(missing: &MissingIds, install: &str) -> String {
+    let line = (!missing.files.is_empty()).then(|| {
+        let files = missing.files.join(" ");
+        format!("`echo {} | sudo tee -a {files}`", missing.line())
+    });
+    let install = (!missing.helpers.is_empty()).then(|| install.to_owned());
+    let steps: Vec<_> = line.into_iter().chain(install).collect();
+    steps.join(", and ")
 }
 
 /// How a user gets a FUSE device.

@@ -142,6 +142,7 @@ pub enum Lack {
     NotSeen,
     /// At the cost of time and disk space.
     WrittenOut,
+    NotPossible,
 }
 
 impl fmt::Display for Note {
@@ -151,6 +152,7 @@ impl fmt::Display for Note {
             Lack::NotChangeable => "cannot be changed here",
             Lack::NotSeen => "is not to be seen inside",
             Lack::WrittenOut => "had to be copied",
+            Lack::NotPossible => "is not possible here",
         };
         write!(f, "{} {lack}: {}", self.feature, self.why)
     }

@@ -173,6 +173,9 @@ impl Life<'_> {
     ) -> Result<(Guarded, OpenDoor), Failed> {
         let name = self.recorder.directory().name();
         let door = ClosedDoor::build(name, &self.policy, self.recorder.journal(), secrets)?;
+        if let Some(missing) = spawned.missing_ids() {
+            self.say(layers::one_id(&missing))?;
+        }
         let mut sealed: Sealed = spawned.seal(door.certificate(), &parcels)?;
         drop(parcels);
         for why in sealed.shortfalls() {

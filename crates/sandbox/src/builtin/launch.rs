@@ -20,12 +20,12 @@ use super::system_layers::{
 };
 use super::{Listener, ProcessLimits};
 use crate::channel::{Channel, ProtocolError};
-use crate::ids::{Identity, Privilege, SystemOwners};
+use crate::ids::{Identity, MissingIds, Privilege, SystemOwners};
 use crate::image::{self, Cover, HostImage, ImageError, LayerDirectories};
 use crate::janitor::Janitor;
 use crate::parcel::Parcel;
 use crate::plan::FilesystemPlan;
-use crate::spec::SandboxSpec;
+use crate::spec::{Account, SandboxSpec};
 use crate::state::SandboxDirectory;
 
 #[derive(Debug, Error)]
@@ -249,6 +249,17 @@ impl Spawned {
     /// Pid 1 in the host's numbering, to put it under limits.
     pub fn pid(&self) -> rustix::process::Pid {
         self.launched.init.0.pid()
+    }
+
+    /// Why a superuser inside has one id only, if so.
+    pub fn missing_ids(&self) -> Option<MissingIds> {
+        let Prepared {
+            requested,
+            identity,
+            ..
+        } = &self.prepared;
+        let has_one = requested.spec.account == Account::Superuser && !identity.has_subordinate_ids;
+        has_one.then(|| MissingIds::of(&requested.spec.user))?
     }
 
     /// Who will clean up after the sandbox and measure what it writes, where that takes more than this user's

@@ -6,6 +6,8 @@ use super::inside::{Facts, Status, Superuser};
 use super::stage::Stage;
 use super::trial::Trial;
 use wardian_linux::capabilities::SUPERUSER;
+use wardian_sandbox::ids::MissingIds;
+use wardian_supervisor::layers::ids_fix;
 
 pub(super) fn checks(facts: &Facts) -> Vec<Check> {
     let check = |name, against, good: &str| Check::unless(Promise::Sealed, name, against, good);
@@ -85,15 +87,15 @@ pub(super) fn superuser(stage: &Stage, advice: &Advice) -> anyhow::Result<Vec<Ch
         ),
         Err(why) => {
             let user = wardian_sandbox::user::current();
-            let user = user.map_or_else(|| "$USER".to_owned(), |user| user.name);
+            let missing = user.and_then(|user| MissingIds::of(&user));
+            let cause = missing.as_ref().map_or(why, ToString::to_string);
             Check::limited(
                 Promise::Host,
                 OWNERS,
-                format!("this user has no subordinate ids, so package managers may fail: {why}"),
-                Some(format!(
-                    "{}; then, unless /etc/subuid names {user}: sudo usermod --add-subuids 524288-589823 --add-subgids 524288-589823 {user}",
-                    advice.id_map_helpers()
-                )),
+                format!(
+                    "installing packages may fail, for files cannot be given to other users inside: {cause}"
+                ),
+                missing.map(|missing| ids_fix(&missing, &format!("`{}`", advice.id_map_helpers()))),
             )
         }
     };

@@ -20,6 +20,7 @@ mod filesystem;
 mod fill;
 mod init;
 mod launch;
+mod offers;
 mod place;
 mod probe;
 mod program;
@@ -35,6 +36,7 @@ pub use launch::{
     Guarded, Happening, Killer, LaunchError, Launched, Loaded, Prepared, Requested, Running,
     Sealed, Signaller, Spawned, Streams,
 };
+pub use offers::Offers;
 pub use probe::Check;
 pub use protocol::{Ended, NoDevice, Stage};
 pub use system_layers::{

@@ -1,5 +1,7 @@
 //! What this machine offers, read from `/proc` and asked of the kernel.
 
+mod layers;
+
 use std::fs;
 use std::path::Path;
 
@@ -9,6 +11,7 @@ use wardian_sandbox::ids::Privilege;
 
 use super::advice::Advice;
 use super::check::{Check, Finding, Promise};
+use layers::Layers;
 
 /// For ordinary users: overlays in user namespaces and mount_setattr(2).
 const OLDEST_ROOTLESS: (u32, u32) = (5, 12);
@@ -23,10 +26,13 @@ pub(super) fn checks(advice: &Advice) -> Vec<Check> {
     };
     let release = rustix::system::uname();
     let release = release.release().to_string_lossy().into_owned();
+    let layers = Layers::of_this_host(*advice, host.privilege);
     vec![
         host.kernel(&release),
         host.namespaces(make_namespaces().map_err(|error| error.to_string())),
-        host.overlay(),
+        layers.overlay(),
+        layers.fuse(),
+        layers.mounts(),
         host.netfilter(),
         host.seccomp(),
         host.landlock(landlock::abi()),
@@ -192,16 +198,6 @@ impl Host<'_> {
                 binary.display()
             ),
         ))
-    }
-
-    fn overlay(&self) -> Check {
-        let name = "overlay file systems";
-        let known = self.read("filesystems").unwrap_or_default();
-        if known.lines().any(|line| line.ends_with("\toverlay")) {
-            return holds(name, "known to the kernel");
-        }
-        // Mounting one loads the module, if there is one; the trials below show whether that works.
-        limited(name, "not loaded yet", self.advice.module("overlay"))
     }
 
     fn netfilter(&self) -> Check {

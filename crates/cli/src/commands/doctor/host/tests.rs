@@ -79,7 +79,6 @@ fn a_bare_kernel_lacks_everything() {
     assert_eq!(host.seccomp().outcome, Finding::Fails);
     assert_eq!(host.namespaces(Ok(())).outcome, Finding::Fails);
     for check in [
-        host.overlay(),
         host.netfilter(),
         host.landlock(None),
         host.landlock(Some(3)),

@@ -1,7 +1,6 @@
 //! What a sandbox takes on disk, whoever owns it inside and whatever it allows: it counts against the limit, and goes in
 //! the end.
 
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 

@@ -170,7 +170,7 @@ pub fn settle(
     remove_cgroups(&record)?;
     let kept = work(directory, &record)?;
     let stays = !kept.is_empty() || record.persistence == Persistence::Named;
-    remove_layers(directory, stays, janitor)?;
+    remove_layers(directory, &record, stays, janitor)?;
     let HowEnded {
         status,
         limits,
@@ -232,6 +232,7 @@ fn remove_cgroups(record: &SandboxRecord) -> Result<(), SyscallError> {
 /// Of a sandbox that stays, its workspaces and its home are kept; the system is made anew each time.
 fn remove_layers(
     directory: &SandboxDirectory,
+    record: &SandboxRecord,
     stays: bool,
     janitor: Option<&Janitor>,
 ) -> Result<(), SweepError> {
@@ -248,6 +249,10 @@ fn remove_layers(
         if !KEPT_LAYERS.iter().any(|name| entry.file_name() == *name) {
             remove_whole(&entry.path(), janitor)?;
         }
+    }
+    for (number, _) in record.workspaces.iter() {
+        // The kernel's own, which even the owner cannot read.
+        remove_whole(&directory.workspace(number).path().join("work"), janitor)?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ mod private;
 mod progress;
 mod report;
 mod residue;
+mod secrets;
 mod stage;
 mod terminal;
 mod trial;
@@ -34,6 +35,7 @@ use check::{Check, Finding, Promise};
 use inside::{Facts, Look};
 use progress::Progress;
 use report::Report;
+use secrets::Evidence;
 use stage::Stage;
 use trial::Trial;
 
@@ -108,7 +110,8 @@ fn examine() -> anyhow::Result<Report> {
             checks.push(terminal::check(&stage)?);
             progress.at("limits");
             checks.extend(limits::checks(&stage)?);
-            progress.at("what stays after a kill");
+            progress.at("what stays after an end");
+            checks.push(residue::after_a_failed_start(&stage)?);
             checks.extend(residue::after_kills(&stage)?);
             progress.at("how long a start takes");
             Some(trial::start_time(&stage)?)
@@ -137,12 +140,15 @@ fn judge(
     checks.extend(door::sealed(facts, stage.visitors()));
     checks.extend(door::default_deny(look, facts, &events));
     checks.extend(confinement::checks(facts));
-    checks.extend(door::secrets(
-        &stage.planted,
+    checks.extend(secrets::checks(Evidence {
+        planted: &stage.planted,
         facts,
-        &files::with_planted(&stage.planted, trial)?,
-        &stage.heads(),
-    ));
+        files: &files::with_planted(&stage.planted, trial)?,
+        heard: &stage.heard(),
+        certificate: stage.certificate(),
+        sandbox: trial.directory.name().as_str(),
+        events: &events,
+    }));
     checks.extend(files::record(facts, trial)?);
     checks.extend(files::host_files(look, facts, stage, trial));
     checks.extend(residue::after_an_end(facts, trial)?);

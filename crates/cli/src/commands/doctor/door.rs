@@ -1,4 +1,4 @@
-//! The network from inside: sealed, closed by default, and blind to secrets.
+//! The network from inside: sealed, and closed by default.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,6 @@ use wardian_events::Event;
 
 use super::check::{Check, Promise};
 use super::inside::{Attempt, Ended, Facts, Look, namespaces};
-use super::stage::Planted;
 
 /// Whoever is refused must hear of it within this time.
 const AT_ONCE: u64 = 3000;
@@ -191,60 +190,5 @@ fn recorded(look: &Look, facts: &Facts, events: &[Event]) -> Check {
     )
 }
 
-/// `files` are those of the sandbox on disk that hold a planted value, `heads` what an allowed host was
-/// sent over plain HTTP.
-pub(super) fn secrets(
-    planted: &Planted,
-    facts: &Facts,
-    files: &[String],
-    heads: &[String],
-) -> Vec<Check> {
-    let check =
-        |name, against, good: &str| Check::unless(Promise::SecretsStayOutside, name, against, good);
-    let holds = |text: &str| planted.is_in(text);
-    let placeholder = match &facts.placeholder {
-        Some(placeholder) if holds(placeholder) => vec!["the program sees the value".to_owned()],
-        Some(_) => Vec::new(),
-        None => vec!["the program sees nothing, not even a placeholder".to_owned()],
-    };
-    let mut processes = Vec::new();
-    if facts.processes.iter().any(|text| holds(text)) {
-        processes.push("an environment or command line inside holds it".to_owned());
-    }
-    if facts.processes.is_empty() {
-        processes.push("no process could be read".to_owned());
-    }
-    let files = files.iter().map(|path| format!("{path} holds it"));
-    let mut sent = Vec::new();
-    if heads.iter().any(|head| holds(head)) {
-        sent.push("the value was sent without TLS".to_owned());
-    }
-    if heads.is_empty() {
-        sent.push("no request arrived".to_owned());
-    }
-    vec![
-        check(
-            "a placeholder stands in",
-            placeholder,
-            "the program sees one",
-        ),
-        check(
-            "no process holds the value",
-            processes,
-            "neither a credential nor the caller's other variables are in any environment inside",
-        ),
-        check(
-            "no file holds the value",
-            files.collect(),
-            "neither layers, nor record, nor log",
-        ),
-        check(
-            "not without TLS",
-            sent,
-            "over plain HTTP, the host was sent the placeholder",
-        ),
-    ]
-}
-
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -5,6 +5,7 @@ mod attempt;
 mod exhaust;
 mod look;
 mod superuser;
+mod visit;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,6 +21,7 @@ pub(super) use attempt::{Attempt, Ended};
 pub(super) use exhaust::{Exhaust, Exhausted};
 pub(super) use look::{Facts, Look, Status};
 pub(super) use superuser::Superuser;
+pub(super) use visit::{Answer, Errand, Visit, Visited};
 
 /// What to do, read from a file in the workspace.
 #[derive(Debug, Serialize, Deserialize)]

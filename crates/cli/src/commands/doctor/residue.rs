@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal};
+use wardian_events::verify::End;
+use wardian_events::{Expect, verify};
 use wardian_sandbox::state::SandboxDirectory;
 use wardian_supervisor::sweep::sweep;
 
@@ -43,10 +45,28 @@ pub(super) fn after_kills(stage: &Stage) -> anyhow::Result<Vec<Check>> {
             Promise::NothingLeft,
             name,
             against?,
-            "all of it is gone, and what had been written is kept",
+            "all of it is gone, what had been written is kept, and the record is whole",
         ));
     }
     Ok(checks)
+}
+
+/// A program that cannot be executed fails a start at its very end.
+pub(super) fn after_a_failed_start(stage: &Stage) -> anyhow::Result<Check> {
+    let trial = Trial::of(stage, &[], &[stage.unexecutable().into()])?;
+    let mut against = Vec::new();
+    if trial.directory.path().exists() {
+        against.push(format!("{} is left", trial.directory.path().display()));
+    }
+    if trial.status.success() {
+        against.push("the start did not fail".to_owned());
+    }
+    Ok(Check::unless(
+        Promise::NothingLeft,
+        "after a start that failed",
+        against,
+        "not even a record, and its name is free",
+    ))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +127,15 @@ fn after_kill(
     let kept = fs::read_to_string(directory.workspace(0).upper().join(KEPT));
     if kept.unwrap_or_default() != KEPT {
         left.push("what had been written was lost".to_owned());
+    }
+    let expect = Expect {
+        sandbox: Some(directory.name().as_str()),
+        anchors: &[],
+    };
+    match verify(&directory.journal(), &expect) {
+        Ok(verified) if verified.end == End::Stopped => {}
+        Ok(_) => left.push("its record has no end".to_owned()),
+        Err(error) => left.push(format!("its record: {error}")),
     }
     Ok(left)
 }

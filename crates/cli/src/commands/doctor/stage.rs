@@ -1,29 +1,36 @@
 //! What the trials need outside: a workspace, a policy, a secret to keep, and servers that count who comes.
 
+mod base;
+mod origin;
+
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, anyhow};
 use rustix::process::Signal;
 use wardian_linux::signal::SignalFd;
-use wardian_sandbox::remove::remove_tree;
 use wardian_sandbox::state::StateRoot;
 use wardian_sandbox::{SandboxName, user};
 
-use super::inside::{Exhaust, Look, Task};
+use self::base::Base;
+pub(super) use self::origin::{Heard, Over};
+use self::origin::{Identity, Origin};
+use super::inside::{Errand, Exhaust, Look, Task, Visit};
 use super::private;
 use crate::sandboxes;
 
-/// Reserved by RFC 6761: it can be no real host.
+/// Reserved by RFC 6761: these can be no real hosts.
 const ALLOWED: &str = "doctor.test";
+/// Allowed as well, but the credential is not for it.
+const OTHER: &str = "other.doctor.test";
+/// Allowed and given the credential, but without a certificate of its own.
+const IMPOSTOR: &str = "impostor.doctor.test";
 const SECRET_VARIABLE: &str = "WARDIAN_DOCTOR_SECRET";
 const CANARY_VARIABLE: &str = "WARDIAN_DOCTOR_CANARY";
 const PLACEHOLDER_VARIABLE: &str = "DOCTOR_TOKEN";
@@ -40,7 +47,9 @@ pub(super) struct Stage {
     pub(super) root: StateRoot,
     pub(super) planted: Planted,
     token: String,
-    server: Server,
+    plain: Origin,
+    tls: Origin,
+    identity: Identity,
     /// On the host's own loopback: nobody may come.
     forbidden: TcpListener,
     forbidden_abstract: UnixListener,
@@ -72,7 +81,9 @@ impl Stage {
         let user = user::current().ok_or_else(|| anyhow!("the user has no home directory"))?;
         let token = random();
         let base = Base::make(&user.home, &token)?;
-        let server = Server::start().context("cannot listen on 127.0.0.1")?;
+        let identity = Identity::new(&[ALLOWED, OTHER]).context("cannot make a certificate")?;
+        let plain = Origin::plain().context("cannot listen on 127.0.0.1")?;
+        let tls = Origin::tls(&identity).context("cannot listen on 127.0.0.1")?;
         let forbidden = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
         forbidden.set_nonblocking(true)?;
         let abstract_name = format!("wardian-doctor-{token}");
@@ -88,7 +99,9 @@ impl Stage {
                 canary: format!("canary-{}", random()),
             },
             token,
-            server,
+            plain,
+            tls,
+            identity,
             forbidden,
             forbidden_abstract,
             abstract_name,
@@ -106,14 +119,10 @@ impl Stage {
         fs::copy("/proc/self/exe", &program).context("cannot copy this binary")?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
         fs::write(workspace.join(GIVEN), &self.token)?;
-        let port = self.server.address.port();
-        let policy = format!(
-            "[[egress]]\nhost = \"{ALLOWED}\"\nports = [80]\nmethods = [\"GET\"]\npaths = [\"/\"]\n\
-             connect = \"127.0.0.1:{port}\"\ncredential = \"doctor\"\n\n\
-             [credential.doctor]\nsource = {{ env = \"{SECRET_VARIABLE}\" }}\nhosts = [\"{ALLOWED}\"]\n\n\
-             [env]\n{PLACEHOLDER_VARIABLE} = {{ credential = \"doctor\" }}\n"
-        );
-        fs::write(self.policy(), policy)?;
+        fs::write(self.unexecutable(), "neither a program nor a script")?;
+        fs::set_permissions(self.unexecutable(), fs::Permissions::from_mode(0o755))?;
+        fs::write(self.authority(), self.identity.authority())?;
+        fs::write(self.policy(), self.rules())?;
         self.task("superuser", &Task::Superuser)?;
         self.task("linger", &Task::Linger)?;
         let memory = self.task("memory", &Task::TakeMemory(TOO_MUCH_MEMORY))?;
@@ -126,6 +135,35 @@ impl Stage {
             }),
         )?;
         Ok(())
+    }
+
+    /// What the sandboxes may do: every host is played by a server of ours.
+    fn rules(&self) -> String {
+        let plain = self.plain.address;
+        let over_tls = |host: &str, credential: &str| {
+            format!(
+                "[[egress]]\nhost = {host:?}\nports = [443]\nmethods = [\"GET\"]\npaths = [\"/\"]\n\
+                 connect = \"{}\"\nca = {:?}\n{credential}\n",
+                self.tls.address,
+                self.authority().display().to_string(),
+            )
+        };
+        let credential = "credential = \"doctor\"\n";
+        [
+            format!(
+                "[[egress]]\nhost = {ALLOWED:?}\nports = [80]\nmethods = [\"GET\"]\npaths = [\"/\"]\n\
+                 connect = \"{plain}\"\n{credential}\n"
+            ),
+            over_tls(ALLOWED, credential),
+            over_tls(OTHER, ""),
+            over_tls(IMPOSTOR, credential),
+            format!(
+                "[credential.doctor]\nsource = {{ env = {SECRET_VARIABLE:?} }}\n\
+                 hosts = [{ALLOWED:?}, {IMPOSTOR:?}]\n\n\
+                 [env]\n{PLACEHOLDER_VARIABLE} = {{ credential = \"doctor\" }}\n"
+            ),
+        ]
+        .concat()
     }
 
     fn task(&self, name: &str, task: &Task) -> anyhow::Result<PathBuf> {
@@ -150,7 +188,7 @@ impl Stage {
         .collect();
         forbidden.extend(own_address());
         let mut private = private::paths(&user.home);
-        private.extend([self.root.path().to_owned(), self.policy()]);
+        private.extend([self.root.path().to_owned(), self.policy(), self.authority()]);
         let look = Look {
             forbidden_names: vec![
                 format!("{}.example.com", self.token),
@@ -166,6 +204,18 @@ impl Stage {
             host_abstract: self.abstract_name.clone(),
             allowed: ALLOWED.to_owned(),
             variable: PLACEHOLDER_VARIABLE.to_owned(),
+            visits: [
+                (Errand::Allowed, ALLOWED, "/"),
+                (Errand::OtherHost, OTHER, "/"),
+                (Errand::Denied, ALLOWED, "/denied"),
+                (Errand::Impostor, IMPOSTOR, "/"),
+            ]
+            .map(|(errand, host, path)| Visit {
+                errand,
+                host: host.to_owned(),
+                path: path.to_owned(),
+            })
+            .into(),
             private,
             home: user.home,
             given: (self.workspace().join(GIVEN), self.token.clone()),
@@ -183,8 +233,17 @@ impl Stage {
         self.base.path.join("policy.toml")
     }
 
+    fn authority(&self) -> PathBuf {
+        self.base.path.join("ca.pem")
+    }
+
     fn program(&self) -> PathBuf {
         self.workspace().join("wardian")
+    }
+
+    /// A file that looks like a program until the kernel reads it.
+    pub(super) fn unexecutable(&self) -> PathBuf {
+        self.workspace().join("unexecutable")
     }
 
     /// The options of `wardian run` that grant what [`look`](Self::look) tries.
@@ -232,10 +291,14 @@ impl Stage {
         visitors
     }
 
-    /// The heads of all requests that were let through.
-    pub(super) fn heads(&self) -> Vec<String> {
-        let heads = self.server.heads.lock();
-        heads.unwrap_or_else(PoisonError::into_inner).clone()
+    /// All requests that were let through.
+    pub(super) fn heard(&self) -> Vec<Heard> {
+        [self.plain.heard(), self.tls.heard()].concat()
+    }
+
+    /// The certificate that the hosts themselves show, in DER.
+    pub(super) fn certificate(&self) -> &[u8] {
+        self.identity.certificate()
     }
 
     /// Whether a file of the workspace is on the host as it was before.
@@ -258,91 +321,4 @@ fn own_address() -> Option<SocketAddr> {
     socket.connect("198.51.100.7:9").ok()?;
     let address = socket.local_addr().ok()?.ip();
     (!address.is_loopback() && !address.is_unspecified()).then(|| SocketAddr::new(address, 22))
-}
-
-/// A directory for one doctor, removed with all that had to be made for it.
-#[derive(Debug)]
-struct Base {
-    path: PathBuf,
-    /// Parents that did not exist before, the nearest first.
-    made: Vec<PathBuf>,
-}
-
-impl Base {
-    /// In the user's cache, where a project could lie as well; or else where temporary files go.
-    fn make(home: &Path, token: &str) -> anyhow::Result<Self> {
-        let cache = std::env::var_os("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-            .unwrap_or_else(|| home.join(".cache"));
-        let name = format!("wardian-doctor-{token}");
-        Self::make_in(&cache, &name)
-            .or_else(|_| Self::make_in(&std::env::temp_dir(), &name))
-            .context("cannot make a directory in the cache, nor among temporary files")
-    }
-
-    fn make_in(parent: &Path, name: &str) -> io::Result<Self> {
-        let made = parent
-            .ancestors()
-            .take_while(|path| !path.exists())
-            .map(Path::to_owned)
-            .collect();
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(parent)?;
-        let parent = fs::canonicalize(parent)?;
-        let path = parent.join(name);
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self { path, made })
-    }
-}
-
-impl Drop for Base {
-    fn drop(&mut self) {
-        // Nobody is left to be told; what stays is named after the doctor.
-        let _ = remove_tree(&self.path);
-        for parent in &self.made {
-            // Not if somebody else put something there.
-            let _ = fs::remove_dir(parent);
-        }
-    }
-}
-
-/// Answers every request on 127.0.0.1 and remembers its head.
-#[derive(Debug)]
-struct Server {
-    address: SocketAddr,
-    heads: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    fn start() -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?;
-        let heads = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&heads);
-        // Ends with the process.
-        std::thread::Builder::new()
-            .name("server".to_owned())
-            .spawn(move || {
-                for stream in listener.incoming().flatten() {
-                    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                    kept.extend(answer(stream));
-                }
-            })?;
-        Ok(Self { address, heads })
-    }
-}
-
-fn answer(mut stream: std::net::TcpStream) -> io::Result<String> {
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(3)))?;
-    let mut head = Vec::new();
-    let mut chunk = [0; 1024];
-    while head.len() < 16 << 10 && !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        match stream.read(&mut chunk)? {
-            0 => break,
-            length => head.extend_from_slice(&chunk[..length]),
-        }
-    }
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\ndoctor")?;
-    Ok(String::from_utf8_lossy(&head).into_owned())
 }

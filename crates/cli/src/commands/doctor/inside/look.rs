@@ -10,6 +10,7 @@ use rustix::mount::MountFlags;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{self, Attempt};
+use super::visit::{Visit, Visited};
 use super::{Namespaces, namespaces};
 
 /// What to try.
@@ -29,6 +30,8 @@ pub(in super::super) struct Look {
     /// The host that one rule allows, and the variable with its credential's placeholder.
     pub(in super::super) allowed: String,
     pub(in super::super) variable: String,
+    /// Requests over TLS.
+    pub(in super::super) visits: Vec<Visit>,
     /// Paths of the host that must not exist.
     pub(in super::super) private: Vec<PathBuf>,
     pub(in super::super) home: PathBuf,
@@ -51,6 +54,7 @@ pub(in super::super) struct Facts {
     pub(in super::super) host_loopback: Attempt,
     pub(in super::super) host_abstract_reached: bool,
     pub(in super::super) allowed: Attempt,
+    pub(in super::super) visits: Vec<Visited>,
     pub(in super::super) status: Status,
     /// What went through and should not have.
     pub(in super::super) privileges: Vec<String>,
@@ -86,6 +90,11 @@ impl Look {
             host_loopback: attempt::tcp(self.host_loopback),
             host_abstract_reached: reaches_abstract(&self.host_abstract),
             allowed: attempt::request(&self.allowed, &self.variable),
+            visits: self
+                .visits
+                .iter()
+                .map(|visit| visit.run(&self.variable))
+                .collect(),
             status: Status::read(),
             privileges: Vec::new(),
             placeholder: std::env::var(&self.variable).ok(),

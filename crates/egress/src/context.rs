@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use wardian_events::Journal;
+use wardian_events::{ConnectionId, CredentialPurpose, CredentialUsed, Event, Journal};
 use wardian_policy::{ConnectionPermit, Denial, Destination, HostName, Policy, Scheme};
 
 use crate::ca::CertificateAuthority;
 use crate::credentials::Credentials;
-use crate::dial::Dialer;
+use crate::dial::{DialError, Dialer, Login, Route};
 use crate::names::Names;
 
 /// The policy in force, replaced whole. Clones share one policy.
@@ -136,6 +136,33 @@ pub struct Shared {
     pub dialer: Dialer,
     pub names: Names,
     pub limits: DoorLimits,
+}
+
+impl Shared {
+    /// The login for the proxy on `route`, if the rule names one that has a value: recorded before it is sent.
+    pub(crate) fn login(
+        &self,
+        route: &Route,
+        connection: ConnectionId,
+    ) -> Result<Option<Login>, DialError> {
+        let Some(wanted) = route.login() else {
+            return Ok(None);
+        };
+        let credential = self.credentials.get(&wanted.credential);
+        let Some(login) = credential.and_then(|found| Login::new(found, &wanted.proxy)) else {
+            return Ok(None);
+        };
+        let used = CredentialUsed {
+            credential: wanted.credential.to_string(),
+            purpose: CredentialPurpose::Proxy { connection },
+            host: wanted.proxy.to_string(),
+            rule: Some(wanted.rule.to_string()),
+        };
+        match self.journal.append(&Event::CredentialUsed(used)) {
+            Ok(_) => Ok(Some(login)),
+            Err(_) => Err(DialError::Unrecorded),
+        }
+    }
 }
 
 /// The server name a TLS client asked for, or why there is none.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use wardian_policy::{
-    AddressPermit, ConnectionPermit, Host, Policy, Port, Upstream as UpstreamRule,
+    AddressPermit, ConnectionPermit, CredentialName, Host, Policy, Port, RuleId,
+    Upstream as UpstreamRule,
 };
 
 mod connect;
@@ -22,6 +23,7 @@ mod tests;
 
 pub use error::DialError;
 pub use io::UpstreamIo;
+pub use proxy::Login;
 pub use resolve::{Lookup, Resolver};
 
 use crate::tls::UpstreamTls;
@@ -67,15 +69,34 @@ pub struct Route {
     host: Host,
     extra_ca: Option<String>,
     way: Way,
+    login: Option<LoginWanted>,
     deadline: Instant,
+}
+
+impl Route {
+    /// What the proxy on the way is to be sent; see [`Dialer::open`].
+    pub fn login(&self) -> Option<&LoginWanted> {
+        self.login.as_ref()
+    }
+}
+
+/// A credential that a rule names for its proxy.
+#[derive(Debug)]
+pub struct LoginWanted {
+    pub credential: CredentialName,
+    pub proxy: Host,
+    pub rule: RuleId,
 }
 
 #[derive(Debug)]
 enum Way {
     /// Tried in this order.
     Addresses(Vec<AddressPermit>),
-    /// By the name, at a proxy that the rule names. The proxy resolves; its own address is the user's choice.
-    Proxy { proxy: Vec<SocketAddr>, port: Port },
+    /// By the name, at a proxy that the rule names, at one of its addresses. The proxy resolves the name.
+    Proxy {
+        proxy: Vec<AddressPermit>,
+        port: Port,
+    },
 }
 
 /// Makes upstream connections for one door.
@@ -103,14 +124,15 @@ impl Dialer {
     }
 
     /// Looks up, checks, connects and, if wanted, does TLS.
-    pub async fn connect(
+    #[cfg(test)]
+    async fn connect(
         &self,
         permit: &ConnectionPermit,
         policy: &Policy,
         tls: Option<TlsWanted>,
     ) -> Result<Upstream, DialError> {
         let route = self.route(permit, policy).await?;
-        self.open(route, tls).await
+        self.open(route, tls, None).await
     }
 
     /// Looks up where the permitted host is and asks the policy about each address. Nothing goes to the host itself.
@@ -127,6 +149,7 @@ impl Dialer {
             host: permit.host().clone(),
             extra_ca: permit.extra_ca().map(str::to_owned),
             way,
+            login: login_wanted(permit),
             deadline,
         })
     }
@@ -139,47 +162,52 @@ impl Dialer {
                     .map_err(DialError::denied)?;
                 Ok(Way::Addresses(vec![checked]))
             }
-            UpstreamRule::Direct => {
-                let candidates = self.resolver.addresses(permit.host()).await?;
-                let mut refused = None;
-                let mut checked = Vec::new();
-                for address in candidates {
-                    match policy.check_address(permit, address) {
-                        Ok(address) => checked.push(address),
-                        Err(denial) => refused = refused.or(Some(denial)),
-                    }
-                }
-                match (checked.is_empty(), refused) {
-                    (false, _) => Ok(Way::Addresses(checked)),
-                    (true, Some(denial)) => Err(DialError::denied(denial)),
-                    (true, None) => Err(DialError::NoAddress(permit.host().clone())),
-                }
-            }
-            UpstreamRule::HttpProxy { host, port } => {
-                let addresses = self.resolver.addresses(host).await?;
-                let proxy = addresses
-                    .into_iter()
-                    .map(|ip| SocketAddr::new(ip, port.get()))
-                    .collect();
-                Ok(Way::Proxy {
-                    proxy,
-                    port: permit.port(),
-                })
-            }
+            UpstreamRule::Direct => Ok(Way::Addresses(
+                self.checked(permit.host(), permit, policy).await?,
+            )),
+            UpstreamRule::HttpProxy { host, .. } => Ok(Way::Proxy {
+                proxy: self.checked(host, permit, policy).await?,
+                port: permit.port(),
+            }),
         }
     }
 
-    /// Connects along `route`.
-    pub async fn open(&self, route: Route, tls: Option<TlsWanted>) -> Result<Upstream, DialError> {
+    /// The addresses of `host` that the policy lets be dialled.
+    async fn checked(
+        &self,
+        host: &Host,
+        permit: &ConnectionPermit,
+        policy: &Policy,
+    ) -> Result<Vec<AddressPermit>, DialError> {
+        let mut refused = None;
+        let mut checked = Vec::new();
+        for address in self.resolver.addresses(host).await? {
+            match policy.check_address(permit, address) {
+                Ok(address) => checked.push(address),
+                Err(denial) => refused = refused.or(Some(denial)),
+            }
+        }
+        match (checked.is_empty(), refused) {
+            (false, _) => Ok(checked),
+            (true, Some(denial)) => Err(DialError::denied(denial)),
+            (true, None) => Err(DialError::NoAddress(host.clone())),
+        }
+    }
+
+    /// Connects along `route`. `login` is for its proxy, and was recorded.
+    pub async fn open(
+        &self,
+        route: Route,
+        tls: Option<TlsWanted>,
+        login: Option<Login>,
+    ) -> Result<Upstream, DialError> {
         let deadline = route.deadline;
         within(deadline, async {
             let stream = match &route.way {
-                Way::Addresses(permits) => {
-                    connect::first(permits.iter().map(AddressPermit::socket_addr).collect()).await?
-                }
+                Way::Addresses(permits) => connect::first(addresses(permits)).await?,
                 Way::Proxy { proxy, port } => {
-                    let stream = connect::first(proxy.clone()).await?;
-                    proxy::tunnel(&stream, &route.host, *port).await?;
+                    let stream = connect::first(addresses(proxy)).await?;
+                    proxy::tunnel(&stream, &route.host, *port, login.as_ref()).await?;
                     stream
                 }
             };
@@ -206,12 +234,35 @@ impl Dialer {
     }
 
     /// Connects along `route` for a tunnel.
-    pub async fn open_tcp(&self, route: Route) -> Result<TcpStream, DialError> {
-        match self.open(route, None).await?.io {
+    pub async fn open_tcp(
+        &self,
+        route: Route,
+        login: Option<Login>,
+    ) -> Result<TcpStream, DialError> {
+        match self.open(route, None, login).await?.io {
             UpstreamIo::Tcp(stream) => Ok(stream),
             UpstreamIo::Tls(_) => Err(DialError::Tls("not asked for".into())),
         }
     }
+}
+
+fn login_wanted(permit: &ConnectionPermit) -> Option<LoginWanted> {
+    match permit.upstream() {
+        UpstreamRule::HttpProxy {
+            host,
+            credential: Some(credential),
+            ..
+        } => Some(LoginWanted {
+            credential: credential.clone(),
+            proxy: host.clone(),
+            rule: permit.rule().clone(),
+        }),
+        _ => None,
+    }
+}
+
+fn addresses(permits: &[AddressPermit]) -> Vec<SocketAddr> {
+    permits.iter().map(AddressPermit::socket_addr).collect()
 }
 
 /// Boxed, because who dials is a long-lived connection, and dialling is a short and large part of its life.

@@ -19,8 +19,8 @@ pub use lifecycle::{
     StopCause, TornTail,
 };
 pub use network::{
-    Connection, ConnectionClosed, ConnectionMode, CredentialUsed, Dns, DnsTransport, HostAbsent,
-    HostFact, ProtocolError, Request, Response, ResponseOutcome,
+    Connection, ConnectionClosed, ConnectionMode, CredentialPurpose, CredentialUsed, Dns,
+    DnsTransport, HostAbsent, HostFact, ProtocolError, Request, Response, ResponseOutcome,
 };
 use serde::{Deserialize, Serialize};
 

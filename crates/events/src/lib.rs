@@ -23,8 +23,8 @@ pub use chain::{Anchor, Digest, Record, Seq};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use event::{
     Command, CommandExited, CommandStarted, Connection, ConnectionClosed, ConnectionId,
-    ConnectionMode, CredentialUsed, Dns, DnsTransport, Event, Exit, HostAbsent, HostFact,
-    JournalReopened, Kept, LimitNotEnforced, LimitReached, PolicyInForce, PrivilegeMode,
+    ConnectionMode, CredentialPurpose, CredentialUsed, Dns, DnsTransport, Event, Exit, HostAbsent,
+    HostFact, JournalReopened, Kept, LimitNotEnforced, LimitReached, PolicyInForce, PrivilegeMode,
     ProtocolError, Request, RequestId, Response, ResponseOutcome, SandboxStarted, SandboxStopped,
     SelfProbe, StopCause, TornTail, Verdict,
 };

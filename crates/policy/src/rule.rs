@@ -122,6 +122,8 @@ pub enum Upstream {
         host: Host,
         /// The proxy's port.
         port: Port,
+        /// What the proxy asks for, sent as basic authentication to it and to nobody else.
+        credential: Option<CredentialName>,
     },
 }
 

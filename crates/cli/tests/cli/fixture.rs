@@ -10,10 +10,10 @@ use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 use wardian_events::{
     CommandExited, CommandStarted, Connection, ConnectionClosed, ConnectionId, ConnectionMode,
-    CredentialUsed, Dns, DnsTransport, Event, Exit, HostAbsent, HostFact, Journal, Kept,
-    LimitNotEnforced, LimitReached, ManualClock, PolicyInForce, PrivilegeMode, ProtocolError,
-    Request, RequestId, Response, ResponseOutcome, SandboxStarted, SandboxStopped, SelfProbe,
-    StopCause, Verdict,
+    CredentialPurpose, CredentialUsed, Dns, DnsTransport, Event, Exit, HostAbsent, HostFact,
+    Journal, Kept, LimitNotEnforced, LimitReached, ManualClock, PolicyInForce, PrivilegeMode,
+    ProtocolError, Request, RequestId, Response, ResponseOutcome, SandboxStarted, SandboxStopped,
+    SelfProbe, StopCause, Verdict,
 };
 
 pub(crate) struct Home {
@@ -225,7 +225,9 @@ pub(crate) fn everything(name: &str) -> Vec<Event> {
         request(1, Verdict::Allowed, "/repos/acme/widgets?state=open"),
         Event::CredentialUsed(CredentialUsed {
             credential: text("github"),
-            request: RequestId(1),
+            purpose: CredentialPurpose::Request {
+                request: RequestId(1),
+            },
             host: text("api.github.com"),
             rule: None,
         }),

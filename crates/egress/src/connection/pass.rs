@@ -68,7 +68,7 @@ async fn through(
         policy,
         destination,
         permit,
-        ..
+        id,
     } = permitted;
     let route = match shared.dialer.route(&permit, &policy).await {
         Ok(route) => route,
@@ -84,7 +84,11 @@ async fn through(
         }
     };
     ledger.allow(Some(protocol))?;
-    let upstream = match shared.dialer.open_tcp(route).await {
+    let opened = match shared.login(&route, id) {
+        Ok(login) => shared.dialer.open_tcp(route, login).await,
+        Err(error) => Err(error),
+    };
+    let upstream = match opened {
         Ok(upstream) => upstream,
         Err(error) => {
             client.reset();

@@ -24,6 +24,12 @@ pub enum DialError {
     Timeout,
     #[error("the door has no descriptors left")]
     Exhausted,
+    #[error("the upstream proxy asks for a login, and there is none to send")]
+    ProxyWantsLogin,
+    #[error("the upstream proxy does not accept the login that the rule names")]
+    ProxyLoginRefused,
+    #[error("that the proxy's credential is used could not be recorded")]
+    Unrecorded,
     #[error("the upstream proxy refused with status {0}")]
     ProxyRefused(u16),
     #[error("the upstream proxy did not answer with HTTP")]
@@ -61,6 +67,9 @@ impl DialError {
             Self::Unreachable(_) => "upstream_unreachable",
             Self::Timeout => "upstream_timeout",
             Self::Exhausted => "too_many_descriptors",
+            Self::ProxyWantsLogin => "upstream_proxy_wants_login",
+            Self::ProxyLoginRefused => "upstream_proxy_login_refused",
+            Self::Unrecorded => "journal_unavailable",
             Self::ProxyRefused(_) => "upstream_proxy_refused",
             Self::ProxyBroken => "upstream_proxy_broken",
             Self::CertificateExpired => "upstream_certificate_expired",
@@ -79,7 +88,7 @@ impl DialError {
         match self {
             Self::Denied(_) => 403,
             Self::Timeout => 504,
-            Self::Exhausted => 503,
+            Self::Exhausted | Self::Unrecorded => 503,
             _ => 502,
         }
     }

@@ -1,28 +1,90 @@
-//! An upstream HTTP proxy, as corporate networks have: CONNECT by name (RFC 9110 section 9.3.6).
+//! An upstream HTTP proxy, as corporate networks have: CONNECT by name (RFC 9110 section 9.3.6), with a login if the
+//! rule names one (RFC 7617).
 
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::net::TcpStream;
-use wardian_policy::{Host, Port};
+use wardian_policy::{Host, Injection, Port};
+use zeroize::Zeroizing;
 
 use super::DialError;
+use crate::credentials::Credential;
 use crate::tunnel::write_all;
 
 /// Most bytes of the proxy's answer.
 const MAX_HEAD: usize = 16 * 1024;
 
+/// The value of a `Proxy-Authorization` field. It goes to the proxy that the rule names, in the clear as that protocol
+/// is, and to nobody else.
+pub struct Login(Zeroizing<String>);
+
+impl Login {
+    /// `None` for a credential that is no user name and password, or does not belong to `proxy`. No policy has a rule
+    /// that wants such a one.
+    pub fn new(credential: &Credential, proxy: &Host) -> Option<Self> {
+        let Injection::Basic { username } = credential.spec().injection() else {
+            return None;
+        };
+        if !credential.spec().belongs_to(proxy) {
+            return None;
+        }
+        let pair = Zeroizing::new([username, ":", credential.expose_secret()].concat());
+        let encoded = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
+        Some(Self(Zeroizing::new(["Basic ", &encoded].concat())))
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login(redacted)")
+    }
+}
+
 /// Asks the proxy at the other end of `stream` for `host`. On `Ok`, the stream is a tunnel and nothing behind the
 /// proxy's answer was taken from it.
-pub(super) async fn tunnel(stream: &TcpStream, host: &Host, port: Port) -> Result<(), DialError> {
+pub(super) async fn tunnel(
+    stream: &TcpStream,
+    host: &Host,
+    port: Port,
+    login: Option<&Login>,
+) -> Result<(), DialError> {
     let authority = format!("{}:{}", host.to_url_host(), port.get());
-    let request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+    let mut request = Zeroizing::new(String::with_capacity(
+        2 * authority.len() + 64 + length(login),
+    ));
+    for part in [
+        "CONNECT ",
+        &authority,
+        " HTTP/1.1\r\nHost: ",
+        &authority,
+        "\r\n",
+    ] {
+        request.push_str(part);
+    }
+    if let Some(Login(value)) = login {
+        for part in ["Proxy-Authorization: ", value, "\r\n"] {
+            request.push_str(part);
+        }
+    }
+    request.push_str("\r\n");
     write_all(stream, request.as_bytes())
         .await
         .map_err(DialError::from_connect)?;
     let head = read_head(stream).await?;
-    match status(&head) {
-        Some(200..=299) => Ok(()),
-        Some(status) => Err(DialError::ProxyRefused(status)),
-        None => Err(DialError::ProxyBroken),
+    match (status(&head), login) {
+        (Some(200..=299), _) => Ok(()),
+        (Some(407), None) => Err(DialError::ProxyWantsLogin),
+        (Some(407), Some(_)) => Err(DialError::ProxyLoginRefused),
+        (Some(status), _) => Err(DialError::ProxyRefused(status)),
+        (None, _) => Err(DialError::ProxyBroken),
     }
+}
+
+/// So that a buffer with a secret never moves while it grows.
+fn length(login: Option<&Login>) -> usize {
+    login.map_or(0, |Login(value)| value.len() + 32)
 }
 
 /// Reads to the end of the head and not a byte further: what follows belongs to the tunnel.
@@ -93,6 +155,7 @@ mod tests {
 
     async fn answered_with(
         pieces: &'static [&'static str],
+        login: Option<Login>,
     ) -> (Result<(), DialError>, String, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -107,7 +170,8 @@ mod tests {
             String::from_utf8_lossy(&request[..length]).into_owned()
         });
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let result = tunnel(&stream, &Host::parse("2001:db8::7").unwrap(), Port::HTTPS).await;
+        let host = Host::parse("2001:db8::7").unwrap();
+        let result = tunnel(&stream, &host, Port::HTTPS, login.as_ref()).await;
         let request = proxy.await.unwrap();
         let mut rest = String::new();
         stream.read_to_string(&mut rest).await.unwrap();
@@ -116,8 +180,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_tunnel_begins_right_behind_the_answer() {
-        let (result, request, rest) =
-            answered_with(&["HTTP/1.1 20", "0 OK\r\nVia: x\r", "\n\r\nSSH-2.0-hi"]).await;
+        let (result, request, rest) = answered_with(
+            &["HTTP/1.1 20", "0 OK\r\nVia: x\r", "\n\r\nSSH-2.0-hi"],
+            None,
+        )
+        .await;
         assert!(result.is_ok());
         assert_eq!(
             request,
@@ -128,16 +195,25 @@ mod tests {
 
     #[tokio::test]
     async fn refusals_and_nonsense_have_names() {
-        let (result, ..) =
-            answered_with(&["HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"]).await;
-        assert!(matches!(result, Err(DialError::ProxyRefused(407))));
+        let wants = &["HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"];
+        let (result, ..) = answered_with(wants, None).await;
+        assert!(matches!(result, Err(DialError::ProxyWantsLogin)));
+        let login = Login(Zeroizing::new("Basic eA==".to_owned()));
+        let (result, request, _) = answered_with(wants, Some(login)).await;
+        assert!(matches!(result, Err(DialError::ProxyLoginRefused)));
+        assert!(
+            request.ends_with("\r\nProxy-Authorization: Basic eA==\r\n\r\n"),
+            "{request}"
+        );
+        let (result, ..) = answered_with(&["HTTP/1.1 403 Forbidden\r\n\r\n"], None).await;
+        assert!(matches!(result, Err(DialError::ProxyRefused(403))));
         for nonsense in [
             &["SSH-2.0-x\r\n\r\n"],
             &["HTTP/1.1 2000 OK\r\n\r\n"],
             &["HTTP/1.1 200"],
             &["HTTP/2 200\r\n\r\n"],
         ] {
-            let (result, ..) = answered_with(nonsense).await;
+            let (result, ..) = answered_with(nonsense, None).await;
             assert!(
                 matches!(result, Err(DialError::ProxyBroken)),
                 "{nonsense:?}"

@@ -216,10 +216,10 @@ async fn a_proxy_is_asked_for_the_name() {
         String::from_utf8_lossy(&request[..length]).into_owned()
     });
     let policy = policy(&format!(
-        "[[egress]]\nhost = \"db.test\"\nports = [5432]\nprotocol = \"tcp\"\nproxy = \"http://proxy.test:{port}\"\n"
+        "[[egress]]\nhost = \"db.test\"\nports = [5432]\nprotocol = \"tcp\"\nproxy = \"http://localhost:{port}\"\n"
     ));
     let dialer = dialer(|name| match name.as_str() {
-        "proxy.test" => vec![LOOPBACK],
+        "localhost" => vec![LOOPBACK],
         other => panic!("{other} must be left to the proxy"),
     });
     let mut upstream = dialer
@@ -235,6 +235,17 @@ async fn a_proxy_is_asked_for_the_name() {
             .unwrap()
             .starts_with("CONNECT db.test:5432 HTTP/1.1\r\n")
     );
+}
+
+#[tokio::test]
+async fn a_named_proxy_is_not_where_no_proxy_may_be() {
+    let policy = policy("[[egress]]\nhost = \"a.test\"\nproxy = \"http://proxy.test:3128\"\n");
+    for address in ["169.254.169.254", "127.0.0.1", "::1"] {
+        let dialer = dialer(move |_| vec![address.parse().unwrap()]);
+        let permit = permit(&policy, "a.test", 443);
+        let error = dialer.connect(&permit, &policy, None).await.unwrap_err();
+        assert_eq!(error.reason(), "private_address", "{address}");
+    }
 }
 
 #[tokio::test]

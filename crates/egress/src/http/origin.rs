@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::io::{ReadHalf, WriteHalf};
+use wardian_events::ConnectionId;
 use wardian_policy::{Policy, Scheme};
 
 use super::judge::Permitted;
@@ -46,7 +47,9 @@ pub(crate) async fn open(
         }),
         Scheme::Http => None,
     };
-    let Upstream { io, alpn, peer: _ } = connection.shared.dialer.open(route, tls).await?;
+    let shared = &connection.shared;
+    let login = shared.login(&route, ConnectionId(connection.connection_id))?;
+    let Upstream { io, alpn, peer: _ } = shared.dialer.open(route, tls, login).await?;
     let identity = match &io {
         UpstreamIo::Tls(_) => Identity::Verified,
         UpstreamIo::Tcp(_) => Identity::Unknown,

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use wardian_events::{
-    ConnectionId, CredentialUsed, Event, Journal, ProtocolError, Request, RequestId, Response,
-    ResponseOutcome, Verdict,
+    ConnectionId, CredentialPurpose, CredentialUsed, Event, Journal, ProtocolError, Request,
+    RequestId, Response, ResponseOutcome, Verdict,
 };
 use wardian_policy::Scheme;
 
@@ -176,7 +176,7 @@ impl Exchange {
             &self.journal,
             Event::CredentialUsed(CredentialUsed {
                 credential: credential.to_owned(),
-                request: self.id,
+                purpose: CredentialPurpose::Request { request: self.id },
                 host: connection.destination.host.to_string(),
                 rule: Some(rule),
             }),

@@ -198,13 +198,25 @@ pub enum ResponseOutcome {
     },
 }
 
-/// A credential's value was put in for a request. The value itself is never in any event.
+/// A credential's value is about to be sent. The value itself is never in any event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CredentialUsed {
     /// The credential's name in the policy.
     pub credential: String,
-    pub request: RequestId,
+    #[serde(flatten)]
+    pub purpose: CredentialPurpose,
+    /// Who is sent it: the request's host, or the proxy.
     pub host: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+}
+
+/// What a credential was sent for: `"request":7` or `"connection":3`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CredentialPurpose {
+    /// It stands in the head of this request.
+    Request { request: RequestId },
+    /// It opens the upstream proxy for this connection.
+    Proxy { connection: ConnectionId },
 }

@@ -148,6 +148,12 @@ fn lifecycle() -> impl Strategy<Value = Event> {
 fn network() -> impl Strategy<Value = Event> {
     let id = || any::<u64>().prop_map(ConnectionId);
     let request_id = || any::<u64>().prop_map(RequestId);
+    let purpose = || {
+        prop_oneof![
+            request_id().prop_map(|request| CredentialPurpose::Request { request }),
+            id().prop_map(|connection| CredentialPurpose::Proxy { connection }),
+        ]
+    };
     let transport = prop::sample::select(&[DnsTransport::Udp, DnsTransport::Tcp]);
     let mode = prop::sample::select(&[ConnectionMode::Inspect, ConnectionMode::None]);
     let host = prop_oneof![
@@ -289,11 +295,11 @@ fn network() -> impl Strategy<Value = Event> {
                     })
                 }
             ),
-        (text(), request_id(), text(), option::of(text())).prop_map(
-            |(credential, request, host, rule)| {
+        (text(), purpose(), text(), option::of(text())).prop_map(
+            |(credential, purpose, host, rule)| {
                 Event::CredentialUsed(CredentialUsed {
                     credential,
-                    request,
+                    purpose,
                     host,
                     rule,
                 })

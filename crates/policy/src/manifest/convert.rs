@@ -210,7 +210,7 @@ fn refuse_conflicting_routes(rules: &[RuleDraft]) -> Result<(), ManifestError> {
         });
         if let Some(other) = conflict {
             return Err(draft.place.error(format_args!(
-                "this rule reaches `{}` in another way (inspect, protocol, connect, ca, proxy) than the rule in line {}",
+                "this rule reaches `{}` in another way (inspect, protocol, connect, ca, proxy, proxy_credential) than the rule in line {}",
                 draft.value.host,
                 other.place.line()
             )));

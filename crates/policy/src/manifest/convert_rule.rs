@@ -10,7 +10,7 @@ use super::wire::{ActionWord, EgressTable, OneOrMany, PortEntry, ProtocolWord};
 use super::{ManifestError, Place, Source};
 use crate::address::{AddressClass, classify};
 use crate::credential::CredentialName;
-use crate::host::{Authority, HostPattern, Port};
+use crate::host::{Authority, Host, HostPattern, Port};
 use crate::method::Methods;
 use crate::path::PathPattern;
 use crate::ports::Ports;
@@ -38,6 +38,7 @@ pub(super) fn rule(
         connect,
         ca,
         proxy,
+        proxy_credential,
         credential,
     } = table;
     let (action, pattern) = match action {
@@ -65,7 +66,7 @@ pub(super) fn rule(
             ports,
             route: Route {
                 mode,
-                upstream: upstream(source, connect, proxy)?,
+                upstream: upstream(source, connect, proxy, proxy_credential)?,
                 extra_ca: extra_ca(source, ca)?,
             },
             methods: methods.map_or(Ok(Methods::Any), |list| method_set(source, &list))?,
@@ -106,6 +107,7 @@ fn refuse_idle_keys(
         connect,
         ca,
         proxy,
+        proxy_credential,
         credential,
     } = table;
     let own = host.span.start;
@@ -131,6 +133,7 @@ fn refuse_idle_keys(
             ("connect", start(connect)),
             ("ca", start(ca)),
             ("proxy", start(proxy)),
+            ("proxy_credential", start(proxy_credential)),
             ("credential", credential),
             ("protocol", protocol),
         ];
@@ -185,11 +188,27 @@ fn upstream(
     source: &Source<'_>,
     connect: Option<Spanned<String>>,
     proxy: Option<Spanned<String>>,
+    proxy_credential: Option<Spanned<String>>,
 ) -> Result<Upstream, ManifestError> {
+    if let (None, Some(credential)) = (&proxy, &proxy_credential) {
+        return Err(source
+            .place(credential.span.start)
+            .error("`proxy_credential` is for the proxy that `proxy` names, and there is none"));
+    }
     match (connect, proxy) {
         (None, None) => Ok(Upstream::Direct),
         (Some(pin), None) => at(source, &pin, pinned(&pin.value)).map(Upstream::Pinned),
-        (None, Some(proxy)) => at(source, &proxy, http_proxy(&proxy.value)),
+        (None, Some(proxy)) => {
+            let (host, port) = at(source, &proxy, http_proxy(&proxy.value))?;
+            let credential = proxy_credential
+                .map(|name| credential_name(source, &name))
+                .transpose()?;
+            Ok(Upstream::HttpProxy {
+                host,
+                port,
+                credential,
+            })
+        }
         (Some(_), Some(proxy)) => Err(source
             .place(proxy.span.start)
             .error("`connect` and `proxy` exclude each other")),
@@ -260,8 +279,8 @@ fn pinned(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-fn http_proxy(text: &str) -> Result<Upstream, String> {
-    let wanted = "write \"http://HOST:PORT\"";
+fn http_proxy(text: &str) -> Result<(Host, Port), String> {
+    let wanted = "write \"http://HOST:PORT\", and a login as `proxy_credential`";
     let rest = text
         .strip_prefix("http://")
         .ok_or_else(|| format!("a proxy is reached over plain HTTP: {wanted}"))?;
@@ -272,7 +291,7 @@ fn http_proxy(text: &str) -> Result<Upstream, String> {
         Authority {
             host,
             port: Some(port),
-        } => Ok(Upstream::HttpProxy { host, port }),
+        } => Ok((host, port)),
         Authority { port: None, .. } => Err(format!("the proxy's port is missing: {wanted}")),
     }
 }

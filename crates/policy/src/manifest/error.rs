@@ -231,6 +231,7 @@ fn example(key: &str) -> Option<&'static str> {
         "connect" => r#"connect = "127.0.0.1:8443""#,
         "ca" => r#"ca = "/etc/ssl/corporate.pem""#,
         "proxy" => r#"proxy = "http://proxy.example.com:3128""#,
+        "proxy_credential" => r#"proxy_credential = "corporate-proxy""#,
         "source" => r#"source = { env = "GITHUB_TOKEN" }"#,
         "hosts" => r#"hosts = ["api.example.com"]"#,
         "inject" => r#"inject = { header = "authorization", format = "Bearer {}" }"#,

@@ -348,6 +348,10 @@ fn rules_that_cannot_mean_anything_are_refused() {
         "proxy = \"http://user:pw@proxy:3128\"",
         "proxy = \"http://proxy\"",
         "proxy = \"http://proxy:3128/path\"",
+        "proxy_credential = \"x\"",
+        "connect = \"127.0.0.1:1\"\nproxy_credential = \"x\"",
+        "proxy = \"http://p:1\"\nproxy_credential = \"Bad Name\"",
+        "action = \"deny\"\nproxy_credential = \"x\"",
         "ca = \"\"",
         "credential = []",
         "credential = \"Bad Name\"",
@@ -427,6 +431,10 @@ fn one_host_is_reached_in_one_way() {
         ("", "protocol = \"tcp\"\nports = [443]"),
         ("ca = \"/a\"", "ca = \"/b\""),
         ("", "proxy = \"http://p:1\""),
+        (
+            "proxy = \"http://p:1\"",
+            "proxy = \"http://p:1\"\nproxy_credential = \"x\"",
+        ),
     ] {
         let error = two(first, second).unwrap_err().to_string();
         assert!(error.contains("in another way"), "{error}");

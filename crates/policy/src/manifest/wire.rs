@@ -84,6 +84,7 @@ pub(super) struct EgressTable {
     pub(super) connect: Option<Text>,
     pub(super) ca: Option<Text>,
     pub(super) proxy: Option<Text>,
+    pub(super) proxy_credential: Option<Text>,
     pub(super) credential: Option<OneOrMany>,
 }
 

@@ -12,7 +12,7 @@ use crate::limits::{LimitKind, Limits};
 use crate::manifest::{Fragment, Manifest, ManifestError, Place};
 use crate::nearest::nearest;
 use crate::preset::Preset;
-use crate::rule::{Mode, Origin, Rule};
+use crate::rule::{Mode, Origin, Rule, Upstream};
 use crate::visible::VisiblePath;
 
 /// Everything that a policy is built from. With nothing in it, the policy denies everything.
@@ -220,7 +220,7 @@ fn refuse_secrets_in_environment(
     Ok(())
 }
 
-/// Every credential that the manifest names exists, and can go to the host of the rule that names it.
+/// Every credential that the manifest names exists, and can go to the host or the proxy of the rule that names it.
 fn refuse_dangling_names(
     fragment: &Fragment,
     credentials: &[CredentialSpec],
@@ -249,6 +249,30 @@ fn refuse_dangling_names(
                     draft.value.host
                 )));
             }
+        }
+    }
+    for draft in &fragment.rules {
+        let Upstream::HttpProxy {
+            host,
+            credential: Some(name),
+            ..
+        } = &draft.value.route.upstream
+        else {
+            continue;
+        };
+        let spec = find(name, &draft.place)?;
+        if !spec.belongs_to(host) {
+            return Err(draft.place.error(format_args!(
+                "the credential `{name}` does not belong to the proxy `{host}`: its `hosts` do not cover it"
+            )));
+        }
+        if !matches!(spec.injection, Injection::Basic { .. }) {
+            return Err(draft
+                .place
+                .error(format_args!(
+                    "the credential `{name}` has no user name, and a proxy asks for one"
+                ))
+                .with_example("inject = { basic = \"USER\" } in its table"));
         }
     }
     for variable in &fragment.environment {

@@ -131,6 +131,7 @@ impl Policy {
             Upstream::HttpProxy {
                 host: Host::Ip(proxy),
                 port,
+                credential: _,
             } => {
                 bound_to(*proxy)?;
                 Ok(permit(*port))
@@ -138,6 +139,7 @@ impl Policy {
             Upstream::HttpProxy {
                 host: Host::Name(proxy),
                 port,
+                credential: _,
             } => match classify(address) {
                 AddressClass::Public | AddressClass::Private | AddressClass::CarrierGradeNat => {
                     Ok(permit(*port))

@@ -56,6 +56,9 @@ pub struct RuleSummary {
     /// `proxy.example.com:3128`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
+    /// The credential that the proxy is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_credential: Option<String>,
     /// A path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
@@ -161,12 +164,18 @@ fn describe_rule(rule: &Rule) -> RuleSummary {
         paths,
         credentials,
     } = rule;
-    let (connect, proxy) = match &route.upstream {
-        Upstream::Direct => (None, None),
-        Upstream::Pinned(address) => (Some(address.to_string()), None),
-        Upstream::HttpProxy { host, port } => {
-            (None, Some(format!("{}:{port}", host.to_url_host())))
-        }
+    let (connect, proxy, proxy_credential) = match &route.upstream {
+        Upstream::Direct => (None, None, None),
+        Upstream::Pinned(address) => (Some(address.to_string()), None, None),
+        Upstream::HttpProxy {
+            host,
+            port,
+            credential,
+        } => (
+            None,
+            Some(format!("{}:{port}", host.to_url_host())),
+            credential.as_ref().map(ToString::to_string),
+        ),
     };
     RuleSummary {
         id: id.to_string(),
@@ -190,6 +199,7 @@ fn describe_rule(rule: &Rule) -> RuleSummary {
             .map(|paths| paths.iter().map(ToString::to_string).collect()),
         connect,
         proxy,
+        proxy_credential,
         ca: route.extra_ca.as_deref().map(str::to_owned),
         credentials: credentials.iter().map(ToString::to_string).collect(),
     }

@@ -26,8 +26,12 @@ pub(super) fn build_from(
     })
 }
 
+pub(super) fn build(text: &str) -> Result<Policy, PolicyError> {
+    build_from(text, &[], &[])
+}
+
 pub(super) fn policy(text: &str) -> Policy {
-    build_from(text, &[], &[]).unwrap()
+    build(text).unwrap()
 }
 
 pub(super) fn allowing(allow: &[&str]) -> Policy {

@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use wardian_events::{
-    Connection, ConnectionClosed, ConnectionId, ConnectionMode, Event, Exit, HostFact, Record,
-    Request, RequestId, Response, ResponseOutcome, SandboxStarted, SandboxStopped, Timestamp,
-    Verdict,
+    Connection, ConnectionClosed, ConnectionId, ConnectionMode, CredentialPurpose, Event, Exit,
+    HostFact, Record, Request, RequestId, Response, ResponseOutcome, SandboxStarted,
+    SandboxStopped, Timestamp, Verdict,
 };
 
 use crate::units::{self, bytes, milliseconds};
@@ -85,11 +85,18 @@ impl Exchanges {
                     lines.push(line("denied", joined(url(request), rest)));
                 }
             },
-            Event::CredentialUsed(used) => {
-                if let Some(open) = self.requests.get_mut(&used.request) {
-                    open.credentials.push(used.credential.clone());
+            Event::CredentialUsed(used) => match used.purpose {
+                CredentialPurpose::Request { request } => {
+                    if let Some(open) = self.requests.get_mut(&request) {
+                        open.credentials.push(used.credential.clone());
+                    }
                 }
-            }
+                CredentialPurpose::Proxy { .. } => {
+                    let text = format!("login at the proxy {}", used.host);
+                    let rest = [Some(used.credential.clone()), used.rule.clone()];
+                    lines.push(line("allowed", joined(text, rest)));
+                }
+            },
             Event::Response(response) => match self.requests.remove(&response.request) {
                 Some(open) => lines.push(request_line(&open, Some(response))),
                 None => lines.push(line(

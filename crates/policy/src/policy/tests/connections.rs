@@ -109,6 +109,46 @@ fn names_are_answered_only_if_some_port_is_open() {
 }
 
 #[test]
+fn a_proxy_gets_its_own_credential_only() {
+    let text = |credential: &str| {
+        format!(
+            "[[egress]]\nhost = \"a.example.com\"\nproxy = \"http://proxy.corp:3128\"\nproxy_credential = \"corp\"\n\
+             [credential.corp]\nsource = {{ env = \"PROXY_PASSWORD\" }}\n{credential}\n"
+        )
+    };
+    let fits = text("hosts = [\"proxy.corp\"]\ninject = { basic = \"alice\" }");
+    let policy = policy(&fits);
+    let permit = connect(&policy, "a.example.com", 443).unwrap();
+    let Upstream::HttpProxy { credential, .. } = permit.upstream() else {
+        panic!("{permit:?}")
+    };
+    assert_eq!(credential.as_ref().unwrap().as_str(), "corp");
+    // It is the proxy's, not the host's.
+    let request = request(&policy, "GET", "a.example.com", "/").unwrap();
+    assert!(request.credentials().is_empty());
+    let rule = &policy.describe().rules[0];
+    assert_eq!(rule.proxy_credential.as_deref(), Some("corp"));
+    assert!(rule.credentials.is_empty());
+    for (credential, why) in [
+        (
+            "hosts = [\"a.example.com\"]\ninject = { basic = \"alice\" }",
+            "does not belong to the proxy",
+        ),
+        ("hosts = [\"proxy.corp\"]", "has no user name"),
+        (
+            "hosts = [\"proxy.corp\"]\ninject = { header = \"x-key\" }",
+            "has no user name",
+        ),
+    ] {
+        let error = super::build(&text(credential)).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    let dangling = fits.replace("[credential.corp]", "[credential.corq]");
+    let error = super::build(&dangling).unwrap_err().to_string();
+    assert!(error.contains("no credential `corp`"), "{error}");
+}
+
+#[test]
 fn permits_say_how_to_connect() {
     let policy = policy(
         r#"

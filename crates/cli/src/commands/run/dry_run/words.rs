@@ -355,6 +355,9 @@ fn describe(rule: &RuleSummary) -> String {
     if let Some(proxy) = &rule.proxy {
         add("through the proxy", proxy);
     }
+    if let Some(credential) = &rule.proxy_credential {
+        add("which is sent", credential);
+    }
     if let Some(ca) = &rule.ca {
         add("also trusts", &visible_path(Path::new(ca)));
     }

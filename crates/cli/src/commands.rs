@@ -21,11 +21,11 @@ pub(crate) enum Command {
     Ls(ls::Ls),
     Events(events::Events),
     Verify(verify::Verify),
-    Completions(completions::Completions),
-    Man(man::Man),
     Rm(rm::Rm),
     Gc(gc::Gc),
     Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+    Man(man::Man),
     #[command(hide = true)]
     Supervise(supervise::Supervise),
 }

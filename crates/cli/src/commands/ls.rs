@@ -204,11 +204,13 @@ impl Listed {
     }
 }
 
-/// The beginning of a command line; `--json` has all of it.
+/// The beginning of a command line, on one line; `--json` has all of it.
 fn shortened(command: &str) -> String {
     const MOST: usize = 48;
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let command = words.join(" ");
     match command.char_indices().nth(MOST) {
-        None => command.to_owned(),
+        None => command,
         Some(_) => command
             .chars()
             .take(MOST - 3)
@@ -270,5 +272,6 @@ mod tests {
     fn long_commands_are_shortened() {
         assert_eq!(shortened(&"ü".repeat(48)), "ü".repeat(48));
         assert_eq!(shortened(&"ü".repeat(49)), "ü".repeat(45) + "...");
+        assert_eq!(shortened("sh -c '\n  make\n'"), "sh -c ' make '");
     }
 }

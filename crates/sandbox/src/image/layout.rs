@@ -34,9 +34,7 @@ pub enum ImageError {
     UnsupportedLayout(&'static str),
     #[error("this host has no {0}: the image `host` needs one with a dynamic loader and a shell")]
     Missing(&'static str),
-    #[error(
-        "the workspace {0} is or holds {1}, which must stay hidden; run from a project's own directory"
-    )]
+    #[error("the workspace {0} is or holds {1}, which must stay hidden")]
     WorkspaceTooWide(PathBuf, &'static str),
 }
 

@@ -31,12 +31,23 @@ pub(super) fn read<'a>(
             }),
             (None, Presence::Optional) => {}
             (None, Presence::Required) => bail!(
-                "the credential `{name}` has no value: its source ({}) is empty",
-                spec.source().kind()
+                "the credential `{name}` has no value: {}",
+                why_empty(spec.source())
             ),
         }
     }
     Ok(secrets)
+}
+
+/// For a source that gave nothing.
+fn why_empty(source: &CredentialSource) -> String {
+    match source {
+        CredentialSource::Env(names) => {
+            format!("{} is not set, or empty", names.join(" or "))
+        }
+        CredentialSource::File(path) => format!("{path} is empty or does not exist"),
+        CredentialSource::Command(_) => "its command printed nothing".to_owned(),
+    }
 }
 
 fn value(source: &CredentialSource, home: &Path) -> anyhow::Result<Option<Zeroizing<String>>> {

@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 use wardian_linux::signal::SignalFd;
-use wardian_sandbox::SandboxSpec;
+use wardian_sandbox::{SandboxSpec, state};
 use wardian_sandbox::channel::{Channel, ProtocolError};
 use wardian_sandbox::state::{SandboxDirectory, StateRoot};
 use wardian_supervisor::log::LogLevel;
@@ -113,9 +113,7 @@ impl Session {
         log: LogLevel,
         quiet: bool,
     ) -> Result<Self, Failure> {
-        let (directory, lock) = root
-            .create(&planned.spec.name)
-            .map_err(|error| Failure::from(error).status(SANDBOX_FAILED))?;
+        let (directory, lock) = root.create(&planned.spec.name).map_err(not_created)?;
         for note in planned.notes.iter().filter(|_| !quiet) {
             output::say(Tone::Warning, "note", note);
         }
@@ -296,6 +294,17 @@ impl Session {
             }
         }
     }
+}
+
+fn not_created(error: state::StateError) -> Failure {
+    let hint = match &error {
+        state::StateError::Exists(name) => Some(format!(
+            "`wardian rm {name}` removes it with its record and kept changes; or give another --name"
+        )),
+        _ => None,
+    };
+    let failure = Failure::from(error).status(SANDBOX_FAILED);
+    hint.into_iter().fold(failure, Failure::hint)
 }
 
 fn refused(failure: StartFailure) -> Failure {

@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 use wardian_linux::signal::SignalFd;
-use wardian_sandbox::{SandboxSpec, state};
+use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::channel::{Channel, ProtocolError};
 use wardian_sandbox::state::{SandboxDirectory, StateRoot};
 use wardian_supervisor::log::LogLevel;
@@ -296,9 +296,9 @@ impl Session {
     }
 }
 
-fn not_created(error: state::StateError) -> Failure {
+fn not_created(error: wardian_sandbox::state::StateError) -> Failure {
     let hint = match &error {
-        state::StateError::Exists(name) => Some(format!(
+        wardian_sandbox::state::StateError::Exists(name) => Some(format!(
             "`wardian rm {name}` removes it with its record and kept changes; or give another --name"
         )),
         _ => None,

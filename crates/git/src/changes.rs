@@ -12,7 +12,7 @@
 
 mod base_tree;
 pub(crate) mod hash;
-mod ignored;
+pub(crate) mod ignored;
 mod live_tree;
 mod upper;
 mod walk;

@@ -16,6 +16,10 @@ pub mod apply;
 mod base;
 pub mod changes;
 pub mod hazards;
+pub mod identity;
+pub mod repository;
+pub mod session;
 pub mod snapshot;
 
-pub use base::{Base, Head};
+pub use base::{Base, BaseError, Head};
+pub use repository::{Repository, RepositoryError};

@@ -17,6 +17,7 @@ wardian_tests::both_modes!(
     windows_on_the_kernel_are_closed,
     a_mount_below_the_workspace_is_part_of_it,
     without_fuse_a_start_says_what_is_missing,
+    sandboxes_start_in_a_container,
 );
 
 /// Mounts `before`, runs `run`, and then tells with `after` what it looks like outside.
@@ -227,4 +228,47 @@ fn without_fuse_a_start_says_what_is_missing(mode: Mode) {
             );
         }
     }
+}
+
+/// Makes a root of its own as Docker does: an overlay, with files of `/etc` mounted into it. `volume` mounts more.
+fn container(host: &Host, volume: &str) -> String {
+    format!(
+        "top={base}/container; mkdir -p $top; mount -t tmpfs none $top; mkdir $top/upper $top/work $top/root
+         mount -t overlay none -o lowerdir=/,upperdir=$top/upper,workdir=$top/work $top/root
+         for name in hosts hostname resolv.conf; do echo container >$top/$name; mount --bind $top/$name $top/root/etc/$name; done
+         cd $top/root; mount -t proc none proc; mount --rbind /dev dev; mount --rbind /sys sys; {volume}
+         mkdir -p old; pivot_root . old; umount -l /old; cd {project}",
+        base = host.base().display(),
+        project = host.project().display()
+    )
+}
+
+fn sandboxes_start_in_a_container(mode: Mode) {
+    let host = Host::new(mode);
+    host.write(&host.project().join("given"), "as it was\n");
+    let volume = format!("mount --bind {0} .{0}", host.base().display());
+    let script = "cat given; echo changed >given; cat given /etc/hostname; grep -c container /etc/hosts; python3 -c 'print(6 * 7)'; echo x >/usr/src/by-root && echo written";
+    for (run, last) in [
+        (host.shell(script), mode == Mode::Root),
+        (host.shell(script).as_inner_root(), true),
+    ] {
+        let name = run.name().to_owned();
+        let outcome = among(run, &container(&host, &volume), "cat given; ls /usr/src").finish();
+        let told = lines(&outcome);
+        let expected = ["as it was", "changed", &name, "0", "42"];
+        assert_eq!(told[..5], expected, "{outcome:?}");
+        assert_eq!(told[5] == "written", last, "{outcome:?}");
+        let outside = told.iter().position(|line| line == "-- outside").unwrap();
+        assert_eq!(told[outside + 1], "as it was", "{outcome:?}");
+        assert!(!told.contains(&"by-root".to_owned()), "{outcome:?}");
+    }
+    // The container's own root cannot hold what a sandbox writes.
+    let outcome = among(host.run(["true"]), &container(&host, ":"), ":")
+        .finish()
+        .exited(125);
+    let told = outcome.errors();
+    assert!(
+        told.contains("lies on overlay, which cannot hold") && told.contains("XDG_DATA_HOME"),
+        "{outcome:?}"
+    );
 }

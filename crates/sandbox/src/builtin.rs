@@ -40,7 +40,8 @@ pub use offers::Offers;
 pub use probe::Check;
 pub use protocol::{Ended, NoDevice, Stage};
 pub use system_layers::{
-    DEVICE as FUSE_DEVICE, ServedDirectory, ServedLayers, ServedSnapshot, SystemLayers, Unavailable,
+    DEVICE as FUSE_DEVICE, Obstacle, ServedDirectory, ServedLayers, ServedSnapshot, SystemLayers,
+    Unavailable,
 };
 
 /// What a socket made inside the seal is for.

@@ -137,12 +137,16 @@ impl FilesystemPlan {
         });
     }
 
-    /// The trees with a role, and their names.
-    pub fn with_role(&self, role: TreeRole) -> impl Iterator<Item = (TreeId, &Tree)> {
+    /// The trees in order, and their names.
+    pub fn named_trees(&self) -> impl Iterator<Item = (TreeId, &Tree)> {
         let trees = self.trees.iter().enumerate();
-        trees
+        trees.map(|(index, tree)| (TreeId(index), tree))
+    }
+
+    /// As [`named_trees`](Self::named_trees), those with a role.
+    pub fn with_role(&self, role: TreeRole) -> impl Iterator<Item = (TreeId, &Tree)> {
+        self.named_trees()
             .filter(move |(_, tree)| tree.role == role)
-            .map(|(index, tree)| (TreeId(index), tree))
     }
 
     /// Where `place` lies on the host.

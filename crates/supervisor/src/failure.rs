@@ -76,9 +76,12 @@ impl From<LaunchError> for Failed {
             LaunchError::IdMap { .. } => failed.hint(
                 "as root, sandboxes need id-mapped mounts (Linux 5.19, ext4, xfs, btrfs, tmpfs): keep the directory on such a file system, or run as an ordinary user",
             ),
-            LaunchError::Locked { why, .. } => failed.hint(layers::fix(&why)),
+            LaunchError::NotLayered { why, .. } => failed.hint(layers::fix(&why)),
             LaunchError::Probe(_) => failed.hint(
                 "nothing was started. `wardian doctor` repeats the checks and tells more",
+            ),
+            LaunchError::Image(ImageError::NoUpper(..)) => failed.hint(
+                "set XDG_DATA_HOME to a directory on a local file system of the machine: in a container, on a volume or a tmpfs",
             ),
             LaunchError::Image(ImageError::WorkspaceTooWide(..)) => {
                 failed.hint("change to a project directory first")

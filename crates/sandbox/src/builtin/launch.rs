@@ -16,7 +16,8 @@ use super::init::Init;
 use super::probe::Check;
 use super::protocol::{Ended, FromInit, Mounted, NoDevice, Stage, ToInit};
 use super::system_layers::{
-    self, Lowers, ServedDirectory, ServedLayers, ServedSnapshot, SystemLayers, Unavailable,
+    self, Lowers, Obstacle, ServedDirectory, ServedLayers, ServedSnapshot, SystemLayers,
+    Unavailable,
 };
 use super::{Listener, ProcessLimits};
 use crate::channel::{Channel, ProtocolError};
@@ -24,7 +25,7 @@ use crate::ids::{Identity, MissingIds, Privilege, SystemOwners};
 use crate::image::{self, Cover, HostImage, ImageError, LayerDirectories};
 use crate::janitor::Janitor;
 use crate::parcel::Parcel;
-use crate::plan::FilesystemPlan;
+use crate::plan::{FilesystemPlan, TreeId, TreeRole};
 use crate::spec::{Account, SandboxSpec};
 use crate::state::SandboxDirectory;
 
@@ -41,12 +42,12 @@ pub enum LaunchError {
     #[error("{path}: {source}")]
     Layers { path: PathBuf, source: io::Error },
     #[error(
-        "{directory} cannot be layered: {mount} is a mount below it, which the kernel lets no ordinary user pass over, and FUSE cannot stand in: {}",
+        "{directory} cannot be layered: {obstacle}, and FUSE cannot stand in: {}",
         .why.error
     )]
-    Locked {
+    NotLayered {
         directory: PathBuf,
-        mount: PathBuf,
+        obstacle: Obstacle,
         why: NoDevice,
     },
     #[error("pid 1 of the sandbox: {0}")]
@@ -292,7 +293,16 @@ impl Spawned {
             identity,
         } = &self.prepared;
         // Pid 1 has its own copy of the host's mounts by now.
-        let lowers = system_layers::choose(plan, requested.system_owners(), requested.privilege)?;
+        let trees = match requested.privilege {
+            Privilege::Root => self.map_trees()?,
+            Privilege::Rootless => MappedTrees::default(),
+        };
+        let lowers = system_layers::choose(
+            plan,
+            requested.system_owners(),
+            requested.privilege,
+            &trees.unmapped,
+        )?;
         let filling = Filling {
             spec: &requested.spec,
             privilege: requested.privilege,
@@ -303,9 +313,7 @@ impl Spawned {
         };
         filling.fill(certificate)?;
         self.send_parcels(certificate, parcels)?;
-        if requested.privilege == Privilege::Root {
-            self.send_mapped_trees()?;
-        }
+        self.send(&trees.mounts)?;
         let Lowers {
             served, snapshots, ..
         } = lowers;
@@ -326,7 +334,6 @@ impl Spawned {
             return Err(ProtocolError::Unexpected("listeners without sockets".to_owned()).into());
         }
         Ok(Sealed {
-            privilege: self.prepared.requested.privilege,
             system_owners: self.prepared.requested.system_owners(),
             served,
             snapshots,
@@ -355,36 +362,50 @@ impl Spawned {
         self.launched.send(&ToInit::Parcels, &descriptors)
     }
 
-    fn send_mapped_trees(&self) -> Result<(), LaunchError> {
+    /// Each tree of the plan, with the sandbox's ids where that is possible, and those where it is not:
+    /// somebody outside can serve them.
+    fn map_trees(&self) -> Result<MappedTrees, LaunchError> {
         let namespace = userns::of_process(self.pid())?;
-        let trees = self.prepared.plan.trees();
+        let mut mapped = MappedTrees::default();
+        for (id, tree) in self.prepared.plan.named_trees() {
+            let mount = DetachedMount::bind(&tree.path, tree.depth)?;
+            match (mount.map_ids(namespace.as_fd(), tree.depth), tree.role) {
+                (Ok(()), _) => {}
+                (Err(source), TreeRole::System | TreeRole::Workspace) => {
+                    mapped.unmapped.push((id, source.to_string()));
+                }
+                (Err(source), TreeRole::Layers | TreeRole::Snapshot | TreeRole::Whole) => {
+                    return Err(LaunchError::IdMap {
+                        path: tree.path.clone(),
+                        source,
+                    });
+                }
+            }
+            mapped.mounts.push(mount);
+        }
+        Ok(mapped)
+    }
+
+    fn send(&self, trees: &[DetachedMount]) -> Result<(), LaunchError> {
         for batch in trees.chunks(wardian_linux::fdpass::MAX_DESCRIPTORS) {
-            let mounts = batch
-                .iter()
-                .map(|tree| {
-                    let mount = DetachedMount::bind(&tree.path, tree.depth)?;
-                    mount
-                        .map_ids(namespace.as_fd(), tree.depth)
-                        .map_err(|source| LaunchError::IdMap {
-                            path: tree.path.clone(),
-                            source,
-                        })?;
-                    Ok(mount)
-                })
-                .collect::<Result<Vec<_>, LaunchError>>()?;
-            let descriptors: Vec<BorrowedFd<'_>> =
-                mounts.iter().map(DetachedMount::as_fd).collect();
+            let descriptors: Vec<BorrowedFd<'_>> = batch.iter().map(DetachedMount::as_fd).collect();
             self.launched.send(&ToInit::Trees, &descriptors)?;
         }
         Ok(())
     }
 }
 
+/// The trees of a plan in order, and of some why they have the host's ids still.
+#[derive(Debug, Default)]
+struct MappedTrees {
+    mounts: Vec<DetachedMount>,
+    unmapped: Vec<(TreeId, String)>,
+}
+
 /// The network is sealed and the door's sockets are outside.
 #[derive(Debug)]
 pub struct Sealed {
     spec: SandboxSpec,
-    privilege: Privilege,
     system_owners: SystemOwners,
     served: Vec<ServedDirectory>,
     snapshots: Vec<ServedSnapshot>,
@@ -458,15 +479,15 @@ impl Sealed {
         for ServedDirectory {
             path,
             mounts,
-            locked,
+            obstacle,
             covering,
             ..
         } in directories
         {
-            if let Some(mount) = locked.filter(|_| self.privilege == Privilege::Rootless) {
-                return Err(LaunchError::Locked {
+            if let Some(obstacle) = obstacle {
+                return Err(LaunchError::NotLayered {
                     directory: path,
-                    mount,
+                    obstacle,
                     why,
                 });
             }

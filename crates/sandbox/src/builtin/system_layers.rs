@@ -6,7 +6,9 @@
 //! | a user | superuser | all system directories | leave their owners without an id inside |
 //! | a user | any | those with a mount below | refuse the layer |
 //! | root | any | those with a mount below | show nothing of that mount |
+//! | root | any | those on overlayfs, NFS and others that know no id-mapped mounts | refuse the layer |
 
+use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -63,8 +65,8 @@ pub struct ServedDirectory {
     pub path: PathBuf,
     /// Mount points below, whose files are to be seen as well.
     pub mounts: Vec<PathBuf>,
-    /// The mount for which an ordinary user's kernel refuses the layer.
-    pub(super) locked: Option<PathBuf>,
+    /// Why the kernel cannot layer it at all.
+    pub(super) obstacle: Option<Obstacle>,
     /// What to hide if the kernel is to layer it after all.
     pub(super) covering: Vec<PathBuf>,
 }
@@ -78,6 +80,33 @@ impl ServedDirectory {
 
 pub(super) fn name(tree: TreeId) -> String {
     tree.index().to_string()
+}
+
+/// What keeps the kernel from layering a directory. `Display` is a clause for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    /// A mount below it, which is locked to whoever is not root.
+    Mount(PathBuf),
+    /// A file system that shows its files with one set of owners only; what the kernel said to that.
+    Owners(String),
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Obstacle::Mount(point) => write!(
+                f,
+                "{} is a mount below it, which the kernel lets no ordinary user pass over",
+                point.display()
+            ),
+            Obstacle::Owners(why) => {
+                write!(
+                    f,
+                    "its files cannot be shown with the sandbox's own ids ({why})"
+                )
+            }
+        }
+    }
 }
 
 /// What a sandbox goes without for want of a device.
@@ -101,11 +130,13 @@ pub(super) struct Lowers {
     pub(super) covering: Vec<PathBuf>,
 }
 
-/// As the host's mounts are now.
+/// As the host's mounts are now. `unmapped` are trees that the kernel does not show with other owners, and
+/// what it said.
 pub(super) fn choose(
     plan: &FilesystemPlan,
     owners: SystemOwners,
     privilege: Privilege,
+    unmapped: &[(TreeId, String)],
 ) -> SyscallResult<Lowers> {
     let mounts = Mounts::read()?;
     let snapshots = plan.with_role(TreeRole::Snapshot);
@@ -129,10 +160,14 @@ pub(super) fn choose(
                 shown,
                 covering,
             } = mounts.below(&source.path)?;
-            let needed = match privilege {
-                Privilege::Root => !shown.is_empty(),
-                Privilege::Rootless => locked.is_some(),
+            let obstacle = match privilege {
+                Privilege::Root => unmapped
+                    .iter()
+                    .find(|(of, _)| *of == tree)
+                    .map(|(_, why)| Obstacle::Owners(why.clone())),
+                Privilege::Rootless => locked.map(Obstacle::Mount),
             };
+            let needed = obstacle.is_some() || (privilege == Privilege::Root && !shown.is_empty());
             // Hiding something in the workspace would be a change to be kept.
             let covering = match role {
                 TreeRole::System => covering,
@@ -145,7 +180,7 @@ pub(super) fn choose(
                     tree,
                     path: source.path.clone(),
                     mounts: shown,
-                    locked,
+                    obstacle,
                     covering,
                 });
             } else {

@@ -6,8 +6,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
 use thiserror::Error;
+use wardian_linux::SyscallError;
 use wardian_linux::mount::Depth;
 
+use super::mounts::Mounts;
 use crate::plan::{Access, Content, FilesystemPlan, Place, SNAPSHOT, TreeId, TreeRole};
 use crate::spec::{SandboxSpec, Workspace, WorkspaceMode};
 use crate::state::workspace_layer;
@@ -28,6 +30,10 @@ pub struct HostImage {
 pub enum ImageError {
     #[error("{0}: {1}")]
     Io(PathBuf, io::Error),
+    #[error(transparent)]
+    Syscall(#[from] SyscallError),
+    #[error("{0} lies on {1}, which cannot hold the layers that a sandbox writes to")]
+    NoUpper(PathBuf, String),
     #[error(
         "the system of this host lies in {0}, which the image `host` cannot layer: its programs are links out of /usr and /bin"
     )]
@@ -114,6 +120,9 @@ impl LayerDirectories {
     ) -> Result<Self, ImageError> {
         let layers = Self { root };
         layers.make("", 0o700)?;
+        if let Some(kind) = Mounts::read()?.refused_as_upper(&layers.root)? {
+            return Err(ImageError::NoUpper(layers.root, kind));
+        }
         for name in image.directories() {
             layers.make_overlay(name)?;
         }

@@ -26,6 +26,11 @@ const FILES: [&str; 34] = [
 /// Those of FUSE are named after their program: `fuse.sshfs`.
 const FUSE: &str = "fuse.";
 
+/// Those that overlayfs refuses for its own side: they look names up anew, or cannot hold whiteouts.
+const NO_UPPER: [&str; 11] = [
+    "9p", "aufs", "cifs", "drvfs", "ecryptfs", "exfat", "fuseblk", "nfs", "nfs4", "overlay", "vfat",
+];
+
 /// All mounts of this host.
 #[derive(Debug)]
 pub struct Mounts(Vec<Mount>);
@@ -45,6 +50,16 @@ pub struct Below {
 impl Mounts {
     pub fn read() -> SyscallResult<Self> {
         mountinfo::read().map(Self)
+    }
+
+    /// The type of the file system that `directory` lies on, if a sandbox cannot have its own layers there.
+    pub(super) fn refused_as_upper(&self, directory: &Path) -> SyscallResult<Option<String>> {
+        let own = mountinfo::id_of(open(directory)?.as_fd())?;
+        let kind = self.0.iter().find(|mount| mount.id == own);
+        let kind = kind.and_then(|mount| mount.kind.to_str());
+        Ok(kind
+            .filter(|kind| NO_UPPER.contains(kind) || kind.starts_with(FUSE))
+            .map(str::to_owned))
     }
 
     pub fn below(&self, directory: &Path) -> SyscallResult<Below> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this is test code")]
 
 mod agents;
+mod briefing;
 mod clients;
 mod crash;
 mod disk;
@@ -24,3 +25,4 @@ mod stdio;
 mod support;
 mod tls;
 mod upload;
+mod workspaces;

@@ -46,7 +46,7 @@ pub use policy::{
     RuleSummary,
 };
 pub use ports::Ports;
-pub use preset::Preset;
+pub use preset::{Preset, SettingsFile};
 pub use rule::{Action, Mode, Origin, RuleId, Scheme, Upgrade, Upstream};
 pub use target::{AbsoluteTarget, RequestTarget, TargetError};
 pub use toolchain::{ToolchainPath, toolchain_paths};

@@ -45,7 +45,10 @@ pub(crate) use error::Place;
 
 pub use error::ManifestError;
 
+use crate::preset::SettingsFile;
 use crate::rule::Origin;
+use crate::visible::VisiblePath;
+use decode::Spanned;
 use node::{Node, SyntaxError};
 
 /// Longest manifest accepted, in bytes.
@@ -65,6 +68,9 @@ pub(crate) struct PresetFile {
     pub(crate) programs: Vec<String>,
     pub(crate) command: Vec<String>,
     pub(crate) autonomy_args: Vec<String>,
+    pub(crate) briefing: Option<VisiblePath>,
+    pub(crate) copies: Vec<VisiblePath>,
+    pub(crate) settings: Vec<SettingsFile>,
     pub(crate) fragment: Fragment,
 }
 
@@ -87,13 +93,29 @@ impl PresetFile {
             programs,
             command,
             autonomy_args,
+            briefing,
+            copies,
+            settings,
             policy,
         } = source.decode()?;
+        let path =
+            |text: &Spanned<String>| convert::at(&source, text, VisiblePath::parse(&text.value));
         Ok(Self {
             description,
             programs,
             command,
             autonomy_args,
+            briefing: briefing.as_ref().map(path).transpose()?,
+            copies: copies.iter().map(path).collect::<Result<_, _>>()?,
+            settings: settings
+                .into_iter()
+                .map(|wire::SettingsTable { path: text, keys }| {
+                    Ok(SettingsFile {
+                        path: path(&text)?,
+                        keys,
+                    })
+                })
+                .collect::<Result<_, ManifestError>>()?,
             fragment: convert::document(&source, policy, &Origin::Preset(name.into()))?,
         })
     }

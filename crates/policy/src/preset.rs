@@ -12,6 +12,16 @@ pub struct Preset {
     file: PresetFile,
 }
 
+/// A file of settings, of which a sandbox gets a copy with some keys only: the others may hold secrets, or name programs
+/// that are not inside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsFile {
+    /// JSON, with comments perhaps, or TOML, as its name says.
+    pub path: VisiblePath,
+    /// Those that are carried over: `model`, or `permissions.deny` for a key of a table.
+    pub keys: Vec<String>,
+}
+
 const FILES: &[(&str, &str)] = &[
     ("claude", include_str!("../presets/claude.toml")),
     ("codex", include_str!("../presets/codex.toml")),
@@ -83,6 +93,21 @@ impl Preset {
     /// Paths of the host that hold the program itself.
     pub fn visible_paths(&self) -> &[VisiblePath] {
         &self.file.fragment.visible
+    }
+
+    /// The file inside from which its program reads what it should know of its surroundings, whatever it works on.
+    pub fn briefing(&self) -> Option<&VisiblePath> {
+        self.file.briefing.as_ref()
+    }
+
+    /// Files and directories of the user's own, such as skills, that its program finds inside as well: as copies.
+    pub fn copies(&self) -> &[VisiblePath] {
+        &self.file.copies
+    }
+
+    /// Settings of the user's own that its program finds inside as well, in part.
+    pub fn settings(&self) -> &[SettingsFile] {
+        &self.file.settings
     }
 
     pub(crate) fn fragment(&self) -> &Fragment {

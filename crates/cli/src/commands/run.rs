@@ -1,5 +1,6 @@
 //! `wardian run`: from a command line to a sandbox, and back to an exit status.
 
+mod briefing;
 mod dry_run;
 mod environment;
 mod host;

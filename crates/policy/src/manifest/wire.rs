@@ -35,8 +35,21 @@ pub(super) struct PresetDocument {
     pub(super) command: Vec<String>,
     #[serde(default)]
     pub(super) autonomy_args: Vec<String>,
+    pub(super) briefing: Option<Text>,
+    #[serde(default)]
+    pub(super) copies: Vec<Text>,
+    #[serde(default)]
+    pub(super) settings: Vec<SettingsTable>,
     #[serde(default)]
     pub(super) policy: Document,
+}
+
+/// A file of settings, and what of it is carried over.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SettingsTable {
+    pub(super) path: Text,
+    pub(super) keys: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -100,3 +100,38 @@ fn programs_pick_their_preset() {
     assert_eq!(claude.command(), ["claude"]);
     assert!(!claude.visible_paths().is_empty());
 }
+
+#[test]
+fn agents_are_briefed_and_get_what_is_of_the_users_own() {
+    for preset in Preset::all() {
+        let is_agent = !preset.programs().is_empty();
+        assert_eq!(preset.briefing().is_some(), is_agent, "{}", preset.name());
+        assert_eq!(!preset.copies().is_empty(), is_agent, "{}", preset.name());
+        let settings = preset.settings().iter().map(|file| &file.path);
+        for path in preset.copies().iter().chain(settings) {
+            let VisiblePath::Home(below) = path else {
+                panic!("{path} is not the user's own");
+            };
+            // A whole directory of settings is where programs keep logins, too.
+            assert!(below.contains('/'), "{path}");
+        }
+        for SettingsFile { path, keys } in preset.settings() {
+            let text = path.to_string();
+            let known = [".json", ".jsonc", ".toml"];
+            assert!(known.iter().any(|end| text.ends_with(end)), "{text}");
+            assert!(!keys.is_empty() && keys.is_sorted(), "{text}");
+            for key in keys {
+                let key = key.to_ascii_lowercase();
+                // What is known to hold keys of vendors, or to name programs.
+                let unsafe_parts = [
+                    "env", "helper", "hook", "mcp", "provider", "command", "token", "header",
+                    "notify",
+                ];
+                assert!(unsafe_parts.iter().all(|part| !key.contains(part)), "{key}");
+            }
+        }
+    }
+    let place = |name| Preset::find(name).unwrap().briefing().unwrap().to_string();
+    assert_eq!(place("claude"), "/etc/claude-code/CLAUDE.md");
+    assert_eq!(place("codex"), "~/.codex/AGENTS.md");
+}

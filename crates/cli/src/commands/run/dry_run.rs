@@ -15,6 +15,7 @@ use wardian_sandbox::plan::FilesystemPlan;
 use wardian_sandbox::state::{SandboxDirectory, StateError};
 use wardian_supervisor::limits::{Feature, foresee};
 
+use super::briefing::{Copied, LeftOut};
 use super::plan::Planned;
 use super::secrets;
 use super::session::SANDBOX_FAILED;
@@ -33,6 +34,9 @@ struct Plan<'a> {
     /// Variables that a policy passes on from outside, and are set there.
     set_outside: Vec<String>,
     limits: Vec<Feature>,
+    /// Of the user's own files.
+    copied: &'a [Copied],
+    left_out: &'a [LeftOut],
 }
 
 /// What is known of a credential's value without reading it.
@@ -77,6 +81,8 @@ pub(super) fn print(planned: &Planned) -> Result<(), Failure> {
             .map(str::to_owned)
             .collect(),
         limits: foresee(planned.policy.limits(), privilege),
+        copied: &planned.copies.copied,
+        left_out: &planned.copies.left_out,
         spec,
         directory,
         files,

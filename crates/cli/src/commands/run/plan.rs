@@ -11,6 +11,7 @@ use wardian_sandbox::spec::{Account, Nesting, Persistence, SandboxSpec, User};
 use wardian_sandbox::{SandboxName, user};
 use wardian_supervisor::protocol::{PolicySources, Secret};
 
+use super::briefing::Copies;
 use super::host::Shown;
 use super::relay::Wiring;
 use super::workspaces::{PlannedClone, PlannedWorkspaces};
@@ -24,6 +25,8 @@ pub(super) struct Planned {
     pub(super) sources: PolicySources,
     pub(super) wiring: Wiring,
     pub(super) secrets: Vec<Secret>,
+    /// What of the user's own goes along.
+    pub(super) copies: Copies,
     pub(super) clones: Vec<PlannedClone>,
     /// What a person should know before it starts.
     pub(super) notes: Vec<String>,
@@ -66,6 +69,8 @@ impl Planned {
         let shown =
             shown(&policy, &image, &user, found.visible, found.links).finish(main, &user.home);
         let wiring = Wiring::of_this_process();
+        let copies = Copies::gather(&policy, &user.home)?;
+        let notes = planned.notes.into_iter().chain(copies.note()).collect();
         let spec = SandboxSpec {
             name,
             program: found.path,
@@ -98,8 +103,9 @@ impl Planned {
             sources,
             wiring,
             secrets,
+            copies,
             clones: planned.clones,
-            notes: planned.notes,
+            notes,
         })
     }
 }

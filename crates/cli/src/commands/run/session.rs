@@ -11,13 +11,16 @@ use rustix::process::Signal;
 use wardian_linux::signal::SignalFd;
 use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::channel::{Channel, ProtocolError};
+use wardian_sandbox::ids::Privilege;
 use wardian_sandbox::state::{SandboxDirectory, StateRoot};
+use wardian_supervisor::limits::foresee;
 use wardian_supervisor::log::LogLevel;
 use wardian_supervisor::protocol::{
     End, Failure as StartFailure, FailureKind, FromSupervisor, How, Start, ToSupervisor,
 };
 use wardian_supervisor::sweep::{Sweep, remove, remove_empty_cgroups, remove_taken_back, sweep};
 
+use super::briefing::Briefing;
 use super::plan::Planned;
 use super::relay::{Pipes, Terminal, Wiring};
 use super::{log, missing, summary, workspaces};
@@ -158,11 +161,21 @@ impl Session {
             .channel
             .send(&ToSupervisor::Start(Box::new(start)), &descriptors)
             .context("cannot talk to the supervisor")?;
+        let briefing = Briefing {
+            spec: &planned.spec,
+            policy: &planned.policy,
+            credentials: planned.secrets.iter().map(|it| it.name.as_str()).collect(),
+            limits: foresee(planned.policy.limits(), Privilege::of_this_process()),
+        };
+        let parcel = &mut planned.copies.parcel;
+        briefing
+            .pack(parcel)
+            .context("cannot describe the sandbox")?;
         session
             .channel
             .send(
                 &ToSupervisor::Secrets(std::mem::take(&mut planned.secrets)),
-                &[],
+                &[parcel.as_fd()],
             )
             .context("cannot talk to the supervisor")?;
         Ok(session)

@@ -205,6 +205,20 @@ fn a_plan_names_everything_and_shows_no_value() {
                 },
             ),
         ],
+        copied: &[
+            Copied {
+                path: "/home/ann/.claude/CLAUDE.md".into(),
+                files: 1,
+            },
+            Copied {
+                path: "/home/ann/.claude/skills".into(),
+                files: 12,
+            },
+        ],
+        left_out: &[LeftOut {
+            path: "/home/ann/.claude/skills/x/.env".into(),
+            why: "it could hold a secret".to_owned(),
+        }],
         spec: &spec,
         directory,
     };
@@ -244,6 +258,8 @@ fn a_plan_with_nothing_granted() {
         credentials: Vec::new(),
         set_outside: Vec::new(),
         limits: Vec::new(),
+        copied: &[],
+        left_out: &[],
         spec: &spec,
         directory,
     };

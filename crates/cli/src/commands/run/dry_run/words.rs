@@ -12,7 +12,7 @@ use wardian_sandbox::plan::{Access, Content};
 use wardian_sandbox::spec::{Account, Nesting, TerminalSize, Workspace, WorkspaceMode};
 use wardian_supervisor::limits::Feature;
 
-use super::{Plan, Source};
+use super::{Copied, LeftOut, Plan, Source};
 use crate::output::{Colour, Table, Tone, visible_path};
 use crate::units;
 
@@ -35,6 +35,7 @@ impl Plan<'_> {
 
         writeln!(out, "\n{}", heading("Files"))?;
         self.files(out, colour)?;
+        self.copies(out, colour)?;
         writeln!(out, "\n{}", heading("Rules"))?;
         self.rules(out, colour)?;
         writeln!(out, "\n{}", heading("Credentials"))?;
@@ -153,6 +154,29 @@ impl Plan<'_> {
             Content::Devices => "null, zero, full, random, urandom, tty, pts, shm".to_owned(),
             Content::Sys => "processors and memory nodes, read-only".to_owned(),
         }
+    }
+
+    /// What presets name of the user's own, if there is any of it.
+    fn copies(&self, out: &mut impl Write, colour: Colour) -> io::Result<()> {
+        if self.copied.is_empty() && self.left_out.is_empty() {
+            return Ok(());
+        }
+        let copied = self.copied.iter().map(|Copied { path, files }| {
+            let text = match files {
+                1 => "a copy".to_owned(),
+                files => format!("a copy, {files} files"),
+            };
+            (path, Tone::Plain, text)
+        });
+        let left_out = self
+            .left_out
+            .iter()
+            .map(|LeftOut { path, why }| (path, Tone::Warning, format!("left out: {why}")));
+        let mut table = Table::new(["YOUR OWN", "WHAT GOES ALONG"]);
+        for (path, tone, text) in copied.chain(left_out) {
+            table.row([(Tone::Plain, visible_path(path)), (tone, text)]);
+        }
+        indented(&table, out, colour)
     }
 
     fn rules(&self, out: &mut impl Write, colour: Colour) -> io::Result<()> {

@@ -40,6 +40,7 @@ pub struct Entry {
 
 #[derive(Debug, Clone)]
 pub enum Content {
+    Directory,
     File(Vec<u8>),
     Symlink(PathBuf),
     /// An empty directory in memory that can be written to.

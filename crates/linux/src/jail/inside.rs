@@ -116,6 +116,7 @@ fn place(root: BorrowedFd<'_>, entry: &Entry, bind: Option<DetachedMount>) -> Sy
         }
     };
     match &entry.content {
+        Content::Directory => make_directories(root, target).map(drop),
         Content::File(bytes) => {
             let file = make_file(&parent, name)?;
             write_all(&file, bytes).map_err(failed!("write({target:?})"))

@@ -26,7 +26,8 @@ pub(super) fn restrict(entries: &[Entry], limits: &Limits) -> SyscallResult<()> 
     lower(limits)?;
     seccomp::install(&Profile {
         nested: false,
-        files_of_the_host: false,
+        // What `Access::Write` is about.
+        files_of_the_host: true,
     })
 }
 
@@ -44,7 +45,9 @@ fn restrict_files(entries: &[Entry]) -> Result<(), RulesetError> {
         let access = match &entry.content {
             Content::Bind { access, .. } => granted(*access),
             Content::Memory { .. } => granted(Access::Write),
-            Content::File(_) | Content::Symlink(_) | Content::Cover => continue,
+            Content::Directory | Content::File(_) | Content::Symlink(_) | Content::Cover => {
+                continue;
+            }
         };
         ruleset = add(ruleset, &entry.target, access)?;
     }

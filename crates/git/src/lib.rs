@@ -15,8 +15,10 @@
 pub mod apply;
 mod base;
 pub mod changes;
+pub mod confined;
 pub mod hazards;
 pub mod identity;
+pub mod refs;
 pub mod repository;
 pub mod session;
 pub mod snapshot;

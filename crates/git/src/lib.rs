@@ -22,6 +22,7 @@ pub mod refs;
 pub mod repository;
 pub mod session;
 pub mod snapshot;
+pub mod transfer;
 
 pub use base::{Base, BaseError, Head};
 pub use repository::{Repository, RepositoryError};

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! What stat(2) says of a file is what the index says, so that git finds its copy of the index to be
-//! fresh and reads nothing. Where the index knows nothing of a file on disk, its time is the commit's and
-//! its size is that of the content.
+//! fresh and reads nothing. Where the index knows nothing of a file on disk, its time is that of
+//! `base.index` itself, the start of the session, and its size is that of the content.
 //!
 //! No program runs for this: a filter that would need one is left out, and the file is as git stores it.
 //! Objects that the repository does not have, as in a partial clone, are files that cannot be read.
@@ -23,11 +23,12 @@ mod spool;
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use gix::ObjectId;
 use gix::bstr::{BString, ByteSlice};
@@ -72,7 +73,8 @@ pub struct HeadTree(Arc<Shared>);
 
 struct Shared {
     index: PathBuf,
-    commit: Option<ObjectId>,
+    /// Of directories, and of what the index knows no time of.
+    time: SystemTime,
     objects: Objects,
     conversion: Conversion,
     lfs: lfs::Store,
@@ -84,8 +86,6 @@ struct Shared {
 struct Ready {
     layout: Layout,
     converter: Converter,
-    /// For what the index knows no time of.
-    time: SystemTime,
 }
 
 impl HeadTree {
@@ -106,10 +106,13 @@ impl HeadTree {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let spool = rustix::fs::open(state, flags, FileMode::empty())
             .map_err(|errno| SyscallError::new(format!("open({state:?}, O_PATH)"), errno))?;
-        let commit = base.commit.as_deref();
+        let index = state.join("base.index");
+        let time = fs::metadata(&index)
+            .and_then(|status| status.modified())
+            .map_err(|error| SyscallError::new(format!("stat({index:?})"), error))?;
         let shared = Arc::new(Shared {
-            index: state.join("base.index"),
-            commit: commit.and_then(|id| ObjectId::from_hex(id.as_bytes()).ok()),
+            index,
+            time,
             objects: Objects::new(base.objects.clone(), format, spool),
             conversion,
             lfs: lfs::Store::new(base.common_dir.join("lfs/objects")),
@@ -147,18 +150,7 @@ impl Shared {
             .map_err(|error| error.to_string())?;
         let layout = Layout::new(index.into_parts().0)?;
         let converter = Converter::new(&layout, &self.objects, self.conversion);
-        Ok(Ready {
-            layout,
-            converter,
-            time: self.commit_time(),
-        })
-    }
-
-    fn commit_time(&self) -> SystemTime {
-        let seconds = self
-            .commit
-            .and_then(|commit| self.objects.commit_seconds(&commit));
-        UNIX_EPOCH + Duration::from_secs(seconds.unwrap_or_default())
+        Ok(Ready { layout, converter })
     }
 
     /// A file or symlink, by its position.
@@ -237,7 +229,7 @@ impl Shared {
         let (modified, changed) = ready
             .layout
             .times(position)
-            .unwrap_or((ready.time, ready.time));
+            .unwrap_or((self.time, self.time));
         let size = self.size(ready, position).unwrap_or_else(|failure| {
             self.refuse(ready, position, failure);
             // Not 0: an empty file is never read, and reading has to fail.
@@ -258,15 +250,20 @@ impl Shared {
 
 impl Source for HeadTree {
     fn facts(&self, node: Node) -> Answer<Facts> {
+        let directory = Facts {
+            kind: Kind::Directory,
+            size: 0,
+            modified: self.0.time,
+            changed: self.0.time,
+        };
+        // A mount is ready before the index is.
+        if node == Node::ROOT {
+            return Ok(directory);
+        }
         let ready = self.0.ready()?;
         match ready.layout.find(node).ok_or(Refusal::UnknownNode)? {
             Found::File(position) => Ok(self.0.facts_of_file(ready, position)),
-            Found::Directory(_) => Ok(Facts {
-                kind: Kind::Directory,
-                size: 0,
-                modified: ready.time,
-                changed: ready.time,
-            }),
+            Found::Directory(_) => Ok(directory),
         }
     }
 

@@ -158,6 +158,23 @@ impl Converter {
 }
 
 impl Conversion {
+    /// From the values of `core.autocrlf` and `core.eol`, as git-config(1) has them.
+    pub fn from_config(auto_crlf: Option<&str>, eol: Option<&str>) -> Self {
+        let lower = |value: Option<&str>| value.unwrap_or_default().to_ascii_lowercase();
+        Self {
+            auto_crlf: match lower(auto_crlf).as_str() {
+                "input" => AutoCrlf::Input,
+                "true" | "yes" | "on" | "1" => AutoCrlf::On,
+                _ => AutoCrlf::Off,
+            },
+            eol: match lower(eol).as_str() {
+                "lf" => Eol::Lf,
+                "crlf" => Eol::Crlf,
+                _ => Eol::Native,
+            },
+        }
+    }
+
     fn settings(self) -> eol::Configuration {
         eol::Configuration {
             auto_crlf: match self.auto_crlf {

@@ -201,37 +201,40 @@ impl Builder {
         if self.directories.is_empty() {
             self.enter(0, Shows::Entries);
         }
-        if !path.split_str("/").all(|name| is_plain(name.as_bstr())) {
-            return;
-        }
         let path_of = |number: u32| index.entries()[number as usize].path(index);
         let last = self.shown.last().map(|last| path_of(*last));
         // Out of order: nobody could find it.
         if last.is_some_and(|last| last >= path) {
             return;
         }
-        let common = match last {
-            Some(last) => shared_directories(last, path),
-            None => 0,
-        };
+        // Directories that the last one lies in were looked at already.
+        let common = last.map_or(0, |last| shared_directories(last, path));
+        let names = path[common..].split(|byte| *byte == b'/');
+        if !names.clone().all(|name| is_plain(name.as_bstr())) {
+            return;
+        }
+        let mut end = common;
+        let entered: Vec<_> = names
+            .map(|name| {
+                end += name.len() + 1;
+                end
+            })
+            .filter(|prefix| *prefix <= path.len())
+            .collect();
         // A file that others lie below.
-        let is_file = |slash: usize| {
-            let above = path[..slash].as_bstr();
+        let is_file = |prefix: &usize| {
+            let above = path[..prefix - 1].as_bstr();
             let found = self
                 .shown
                 .binary_search_by(|number| path_of(*number).cmp(above));
             found.is_ok()
         };
-        let entered: Vec<_> = path
-            .find_iter("/")
-            .filter(|slash| *slash >= common)
-            .collect();
-        if entered.iter().any(|slash| is_file(*slash)) {
+        if entered.iter().any(is_file) {
             return;
         }
         self.leave(common);
-        for slash in entered {
-            self.enter(slash + 1, Shows::Entries);
+        for prefix in entered {
+            self.enter(prefix, Shows::Entries);
         }
         if mode == Mode::COMMIT {
             self.enter(path.len() + 1, Shows::Nothing);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use gix::ObjectId;
-use gix::objs::{CommitRef, Data, Exists as _, Find, Kind};
+use gix::objs::{Data, Exists as _, Find, Kind};
 use gix::odb::find::Header;
 use gix::odb::{HandleArc, Header as _, Store, pack};
 use wardian_filesystem::snapshot::Content;
@@ -19,7 +19,7 @@ use super::spool;
 const LARGE: u64 = 4 << 20;
 
 /// Bytes of objects that others are a difference to, kept by each thread that decodes.
-const BASES: usize = 16 << 20;
+const BASES: usize = 8 << 20;
 
 /// Why there is no content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,18 +84,6 @@ impl Objects {
     /// Of a blob, in bytes.
     pub(super) fn size(&self, id: &ObjectId) -> Result<u64, Failure> {
         self.with(|handles| Ok(handles.header(id)?.size()))
-    }
-
-    /// Seconds since 1970 at which a commit was made.
-    pub(super) fn commit_seconds(&self, id: &ObjectId) -> Option<u64> {
-        let seconds = self.with(|handles| {
-            let mut buffer = Vec::new();
-            let found = handles.try_find(id, &mut buffer).map_err(damaged)?;
-            let data = found.ok_or(Failure::Missing)?;
-            let commit = CommitRef::from_bytes(data.data, id.kind()).map_err(damaged)?;
-            Ok(commit.time().map_err(damaged)?.seconds)
-        });
-        seconds.ok().and_then(|seconds| u64::try_from(seconds).ok())
     }
 
     /// Content that was made here, on disk if there is much of it.

@@ -117,6 +117,8 @@ impl DetachedMount {
                 ("group_id", &owner.1.to_string()),
                 ("default_permissions", ""),
                 ("allow_other", ""),
+                // Else each read makes the kernel ask for the attributes again, as for a time of access.
+                ("ro", ""),
             ],
             Restrictions::NO_SUID_DEV.read_only(),
         )

@@ -58,7 +58,7 @@ fn agent(name: &str) -> PathBuf {
 }
 
 /// The vendor's names, played by the model server; the key comes from a variable of the host.
-fn claude_policy(vendor: &ModelServer) -> Policy {
+pub(crate) fn claude_policy(vendor: &ModelServer) -> Policy {
     Policy::new()
         .pin_with("api.anthropic.com", vendor.address(), "credential = \"anthropic\"")
         .table("[env]\nANTHROPIC_API_KEY = { credential = \"anthropic\" }\nIS_SANDBOX = \"1\"\nCLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC = \"1\"")

@@ -1,11 +1,14 @@
 //! The verbs. Each is one file: a struct whose doc comment is its `--help`, and a `run` that does it.
 
+mod apply;
 mod completions;
+mod diff;
 mod doctor;
 mod events;
 mod gc;
 mod ls;
 mod man;
+mod resume;
 mod rm;
 mod run;
 mod supervise;
@@ -18,7 +21,10 @@ use crate::failure::Outcome;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Box<run::Run>),
+    Resume(Box<resume::Resume>),
     Ls(ls::Ls),
+    Diff(diff::Diff),
+    Apply(apply::Apply),
     Events(events::Events),
     Verify(verify::Verify),
     Rm(rm::Rm),
@@ -34,6 +40,9 @@ impl Command {
     pub(crate) fn run(self) -> Outcome {
         match self {
             Command::Run(verb) => verb.run(),
+            Command::Resume(verb) => verb.run(),
+            Command::Diff(verb) => verb.run(),
+            Command::Apply(verb) => verb.run(),
             Command::Rm(verb) => verb.run(),
             Command::Gc(verb) => verb.run(),
             Command::Doctor(verb) => verb.run(),

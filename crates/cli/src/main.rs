@@ -6,7 +6,9 @@
 mod commands;
 mod failure;
 mod home;
+mod kept;
 mod output;
+mod review;
 mod sandboxes;
 mod units;
 

@@ -76,6 +76,12 @@ pub(crate) fn say(tone: Tone, label: &str, text: &str) {
     let _ = writeln!(io::stderr(), "{label} {}", visible(text));
 }
 
+/// A line on stderr that belongs to the one before.
+pub(crate) fn say_item(tone: Tone, text: &str) {
+    let text = Colour::stderr().paint(tone, text);
+    let _ = writeln!(io::stderr(), "  {text}");
+}
+
 /// A JSON document on stdout, for scripts; a terminal that it goes to is safe from it too.
 pub(crate) fn print_json(value: &impl Serialize) -> io::Result<()> {
     let text = serde_json::to_string_pretty(value)?;

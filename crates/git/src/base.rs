@@ -54,4 +54,21 @@ impl Base {
             .and_then(|text| Ok(serde_json::from_slice(&text)?))
             .map_err(|source| BaseError { path, source })
     }
+
+    pub fn hash(&self) -> Result<gix::hash::Kind, BaseError> {
+        self.object_format.parse().map_err(|_| BaseError {
+            path: self.common_dir.clone(),
+            source: io::Error::other(format!("unknown object format {:?}", self.object_format)),
+        })
+    }
+
+    /// All refs of the user's repository as they are now.
+    pub fn tips(&self) -> Result<crate::refs::Tips, crate::RepositoryError> {
+        let repository = crate::Repository::discover(&self.worktree)?;
+        let Some(repository) = repository else {
+            return Ok(Default::default());
+        };
+        let refs = repository.refs()?;
+        Ok(crate::refs::parse_packed(&refs.packed, repository.object_format()).tips)
+    }
 }

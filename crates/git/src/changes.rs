@@ -28,6 +28,7 @@ use thiserror::Error;
 
 pub use base_tree::{BaseEntry, BaseTree, Found, Lower};
 pub use live_tree::LiveTree;
+pub(crate) use upper::{open_directory, open_file, read_link};
 
 /// The most entries that are looked at before the session is called too large.
 const MOST_ENTRIES: usize = 5_000_000;

@@ -17,6 +17,7 @@
 //! object made git misbehave after all, it would find itself with an empty file system and a pipe to us.
 
 mod diff;
+mod entries;
 mod error;
 mod layout;
 mod log;
@@ -30,6 +31,7 @@ mod view;
 use std::time::Duration;
 
 pub use diff::{Binary, FileStat};
+pub use entries::{Difference, Side};
 pub use error::{ConfinedError, SessionError};
 pub use log::Commit;
 pub use objects::Completeness;

@@ -18,11 +18,16 @@ pub mod changes;
 pub mod confined;
 pub mod hazards;
 pub mod identity;
+pub mod origin;
 pub mod refs;
 pub mod repository;
+pub mod review;
 pub mod session;
 pub mod snapshot;
 pub mod transfer;
 
 pub use base::{Base, BaseError, Head};
+pub use gix::ObjectId;
+pub use gix::bstr::BString;
+pub use gix::hash::Kind as ObjectFormat;
 pub use repository::{Repository, RepositoryError};

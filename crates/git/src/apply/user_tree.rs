@@ -119,7 +119,7 @@ impl UserTree {
     }
 
     /// A regular file's content, or a symlink's target.
-    pub(super) fn read(&self, path: &BStr, kind: FileKind) -> Result<Box<dyn Read>, ApplyError> {
+    pub(crate) fn read(&self, path: &BStr, kind: FileKind) -> Result<Box<dyn Read>, ApplyError> {
         let Parent::Open(parent, name) = self.parent(path, Missing::Tell)? else {
             return Err(ApplyError::Changed(vec![path.to_owned()]));
         };

@@ -68,12 +68,12 @@ pub(super) fn entries(directory: BorrowedFd<'_>) -> Result<Vec<UpperEntry>, Chan
     Ok(found)
 }
 
-pub(super) fn open_directory(parent: BorrowedFd<'_>, name: &BStr) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_directory(parent: BorrowedFd<'_>, name: &BStr) -> Result<OwnedFd, Errno> {
     open(parent, name, OFlags::DIRECTORY)
 }
 
 /// Opens a regular file to read it. Never waits: should it have become a pipe, that is refused after.
-pub(super) fn open_file(parent: BorrowedFd<'_>, name: &BStr) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_file(parent: BorrowedFd<'_>, name: &BStr) -> Result<OwnedFd, Errno> {
     let file = open(parent, name, OFlags::NONBLOCK)?;
     let status = rustix::fs::fstat(&file)?;
     if FileType::from_raw_mode(status.st_mode) == FileType::RegularFile {
@@ -93,7 +93,7 @@ fn open(parent: BorrowedFd<'_>, name: &BStr, flags: OFlags) -> Result<OwnedFd, E
     )
 }
 
-pub(super) fn read_link(parent: BorrowedFd<'_>, name: &BStr) -> Result<BString, Errno> {
+pub(crate) fn read_link(parent: BorrowedFd<'_>, name: &BStr) -> Result<BString, Errno> {
     let target = rustix::fs::readlinkat(parent, std::ffi::OsStr::from_bytes(name), Vec::new())?;
     Ok(BString::from(target.into_bytes()))
 }

@@ -1,0 +1,471 @@
+//! What a session has that the user's repository has not.
+//!
+//! ```text
+//! quick   refs that moved, files that changed              without git; at the end of each run
+//! whole   commits, and the work tree as a tree object      with git, confined; for people
+//! ```
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use gix::ObjectId;
+use gix::bstr::{BString, ByteSlice};
+use gix::refs::FullName;
+use rustix::fs::{CWD, Mode as FileMode, OFlags};
+use thiserror::Error;
+
+use crate::apply::{ApplyError, Repositories, UserTree, Version, Wanted};
+use crate::base::{Base, BaseError};
+use crate::changes::{BaseTree, Changes, ChangesError, FileKind, LiveTree, Lower};
+use crate::confined::{
+    Change, Commit, Confined, ConfinedError, Content, Difference, Git, Mode, SessionError,
+    SessionRepository, Side, View,
+};
+use crate::refs::{self, RefChange, RefsError, SessionRefs};
+use crate::transfer;
+
+/// The most commits that are listed.
+const MOST_COMMITS: u32 = 10_000;
+
+#[derive(Debug, Error)]
+pub enum ReviewError {
+    #[error(transparent)]
+    Base(#[from] BaseError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error(transparent)]
+    Refs(#[from] RefsError),
+    #[error(transparent)]
+    Changes(#[from] ChangesError),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Git(#[from] ConfinedError),
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// Whether a session holds work, found without git.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Branches, tags and stashes that were made, moved or deleted.
+    pub refs: usize,
+    /// Files that differ from the commit that the session started from.
+    pub files: usize,
+    /// Things that were written and cannot come back.
+    pub left_out: usize,
+    /// Files and directories that `.gitignore` covers; a directory counts once.
+    pub ignored: usize,
+}
+
+impl Work {
+    /// `workspace` is its directory in the sandbox's state.
+    pub fn find(workspace: &Path) -> Result<Self, ReviewError> {
+        let base = Base::load(workspace)?;
+        let tree = BaseTree::open(workspace, &base)?;
+        let session = SessionRepository::open(workspace)?;
+        let refs = SessionRefs::read(&session, tree.object_hash())?;
+        let known = refs::read_base(workspace, tree.object_hash())?;
+        let changes = list(workspace, &tree, &BTreeSet::new())?;
+        Ok(Self {
+            refs: moved(&refs, &known, &base).len(),
+            files: changes.changed.len(),
+            left_out: changes.left_out.len(),
+            ignored: changes.ignored.len(),
+        })
+    }
+
+    /// How many commits a session has that its start had not.
+    pub fn commits(workspace: &Path, git: &Git) -> Result<u64, ReviewError> {
+        let base = Base::load(workspace)?;
+        let session = SessionRepository::open(workspace)?;
+        let view = View::of_user(&base)?.with_session(&session)?;
+        let refs = SessionRefs::read(&session, view.format())?;
+        let known = refs::read_base(workspace, view.format())?;
+        let moved = moved(&refs, &known, &base);
+        let tips = moved.iter().filter_map(|change| change.new);
+        let tips: Vec<_> = tips.chain(refs.head_commit()).collect();
+        let start = id(base.commit.as_deref());
+        let old: Vec<_> = known.values().copied().chain(start).collect();
+        Ok(git.on(&view).count_commits(&tips, &old)?)
+    }
+
+    /// Whether somebody would miss it.
+    pub fn is_missed(&self) -> bool {
+        let Self {
+            refs,
+            files,
+            left_out,
+            ignored: _,
+        } = self;
+        refs + files + left_out > 0
+    }
+}
+
+/// All work in a workspace, and what is needed to show it or bring it back.
+#[derive(Debug)]
+pub struct Review {
+    /// Of the session's new commits, newest first. None where there is no session.
+    pub commits: Vec<Commit>,
+    /// Refs that differ from the start.
+    pub refs: Vec<RefChange>,
+    /// What is not committed, by file; in an overlay, everything that changed.
+    pub uncommitted: Vec<Difference>,
+    /// What became of the files since the start, committed or not.
+    pub changes: Changes,
+    base: Option<Base>,
+    known: refs::Tips,
+    /// What the work began with: a commit, or a tree of the files that an overlay changed.
+    start: Option<ObjectId>,
+    /// The commit that is checked out; in an overlay, as `start`.
+    head: Option<ObjectId>,
+    /// The work tree as an object.
+    work_tree: ObjectId,
+    git: Git,
+    view: View,
+    upper: OwnedFd,
+    /// Objects of the work tree; gone with this value.
+    _scratch: Scratch,
+}
+
+impl Review {
+    /// Of a session clone. `workspace` is its directory in the sandbox's state, and `git` the user's.
+    pub fn of_session(workspace: &Path, git: Git) -> Result<Self, ReviewError> {
+        let base = Base::load(workspace)?;
+        let tree = BaseTree::open(workspace, &base)?;
+        let session = SessionRepository::open(workspace)?;
+        let session_refs = SessionRefs::read(&session, tree.object_hash())?;
+        let known = refs::read_base(workspace, tree.object_hash())?;
+        let scratch = Scratch::make(workspace)?;
+        let view = View::of_user(&base)?
+            .with_session(&session)?
+            .writing_to(&scratch.0);
+        let upper = open_upper(workspace)?;
+        let start = id(base.commit.as_deref());
+        let head = session_refs.head_commit().or(start);
+        let confined = git.on(&view);
+        let tracked = tracked(&confined, start, head)?;
+        let changes = list(workspace, &tree, &tracked)?;
+        let steps = steps(&changes, |path, kind| open_file(&upper, path, kind));
+        let work_tree = confined.tree_with(id(base.tree.as_deref()), steps)?;
+        let uncommitted = confined.differences(head, work_tree)?;
+        let refs = moved(&session_refs, &known, &base);
+        let new = refs.iter().filter_map(|change| change.new);
+        let tips: Vec<_> = new.chain(head).collect();
+        let old: Vec<_> = known.values().copied().chain(start).collect();
+        let commits = confined.log(&tips, &old, MOST_COMMITS)?;
+        Ok(Self {
+            commits,
+            refs,
+            uncommitted,
+            changes,
+            known,
+            start,
+            head,
+            work_tree,
+            base: Some(base),
+            git,
+            view,
+            upper,
+            _scratch: scratch,
+        })
+    }
+
+    /// Of an overlay upon `directory` of the user, as both are now.
+    pub fn of_directory(workspace: &Path, directory: &Path, git: Git) -> Result<Self, ReviewError> {
+        let user = UserTree::open(directory, gix::hash::Kind::Sha1, Repositories::Enter)?;
+        let upper = open_upper(workspace)?;
+        let changes = Changes::list(upper.as_fd(), &LiveTree(&user), &BTreeSet::new(), b"")?;
+        let scratch = Scratch::make(workspace)?;
+        let view = View::of_nothing().writing_to(&scratch.0);
+        let confined = git.on(&view);
+        let before = changes.changed.iter().filter_map(|change| {
+            let before = change.before?;
+            Some(put(&user, &change.path, before.kind))
+        });
+        let start = confined.tree_with(None, before)?;
+        let steps = steps(&changes, |path, kind| open_file(&upper, path, kind));
+        let work_tree = confined.tree_with(Some(start), steps)?;
+        let uncommitted = confined.differences(Some(start), work_tree)?;
+        Ok(Self {
+            commits: Vec::new(),
+            refs: Vec::new(),
+            uncommitted,
+            changes,
+            base: None,
+            known: refs::Tips::new(),
+            start: Some(start),
+            head: Some(start),
+            work_tree,
+            git,
+            view,
+            upper,
+            _scratch: scratch,
+        })
+    }
+
+    /// Of a session clone, what it started from.
+    pub fn base(&self) -> Option<&Base> {
+        self.base.as_ref()
+    }
+
+    pub fn object_hash(&self) -> gix::hash::Kind {
+        self.view.format()
+    }
+
+    /// Git on all objects that this is about.
+    pub fn git(&self) -> Confined<'_> {
+        self.git.on(&self.view)
+    }
+
+    /// What the work began with; `None` is nothing.
+    pub fn start(&self) -> Option<ObjectId> {
+        self.start
+    }
+
+    /// What the files are now.
+    pub fn end(&self) -> ObjectId {
+        self.work_tree
+    }
+
+    /// The files that are not committed, as they are to be in the user's tree.
+    pub fn wanted_files(&self) -> Vec<Wanted> {
+        let version = |side: Side| {
+            let kind = match side.mode {
+                0o100_755 => FileKind::Executable,
+                0o120_000 => FileKind::Symlink,
+                _ => FileKind::Plain,
+            };
+            Version { kind, id: side.id }
+        };
+        let files = self.uncommitted.iter().filter(|file| !file.is_submodule());
+        files
+            .map(|file| Wanted {
+                path: file.path.clone(),
+                base: file.old.map(version),
+                theirs: file.new.map(version),
+            })
+            .collect()
+    }
+
+    /// The branches that the session made or moved, as they are to be called in the user's repository: its own
+    /// branch by its name, others below `wardian-NAME/`, and what is checked out without a branch as `HEAD` there.
+    pub fn wanted_branches(&self) -> Vec<transfer::Wanted> {
+        let Some(base) = &self.base else {
+            return Vec::new();
+        };
+        let own = format!("refs/heads/{}", base.branch);
+        let others = base.branch.replacen('/', "-", 1);
+        let mut wanted = Vec::new();
+        let mut want = |name: String, tip: ObjectId| {
+            if let Ok(name) = FullName::try_from(name) {
+                let expected = None;
+                wanted.push(transfer::Wanted {
+                    tip,
+                    name,
+                    expected,
+                });
+            }
+        };
+        for change in &self.refs {
+            let name = change.name.as_bstr().to_string();
+            match (name.strip_prefix("refs/heads/"), change.new) {
+                (Some(_), Some(tip)) if name == own => want(own.clone(), tip),
+                (Some(branch), Some(tip)) => want(format!("refs/heads/{others}/{branch}"), tip),
+                _ => {}
+            }
+        }
+        let is_on_a_branch = self.refs.iter().any(|change| change.new == self.head)
+            || self.known.values().any(|tip| Some(*tip) == self.head);
+        match self.head {
+            Some(head) if !is_on_a_branch && self.head != self.start => {
+                want(format!("refs/heads/{others}/HEAD"), head);
+            }
+            _ => {}
+        }
+        wanted
+    }
+
+    /// The session's file at `path`, as it is at the end.
+    pub fn open(&self, path: &BString) -> io::Result<Box<dyn Read>> {
+        let changed = self
+            .changes
+            .changed
+            .iter()
+            .find(|change| change.path == *path);
+        if let Some(after) = changed.and_then(|change| change.after.as_ref()) {
+            return open_file(&self.upper, path, after.kind);
+        }
+        // As it was at the start, though commits of the session have it otherwise.
+        let file = self.uncommitted.iter().find(|file| file.path == *path);
+        let side = file.and_then(|file| file.new);
+        let id = side.ok_or(io::ErrorKind::NotFound)?.id;
+        let content = self.git().blob(&id).map_err(io::Error::other)?;
+        Ok(Box::new(io::Cursor::new(content)))
+    }
+}
+
+fn id(hex: Option<&str>) -> Option<ObjectId> {
+    ObjectId::from_hex(hex?.as_bytes()).ok()
+}
+
+/// The session's own branch counts once it leads somewhere else than the commit it was made at.
+fn moved(refs: &SessionRefs, known: &refs::Tips, base: &Base) -> Vec<RefChange> {
+    let own = format!("refs/heads/{}", base.branch);
+    let start = id(base.commit.as_deref());
+    let mut moved = refs.changes_since(known);
+    moved.retain(|change| {
+        let is_own = change.name.as_bstr() == own.as_bytes().as_bstr();
+        !(is_own && change.new == start)
+    });
+    moved
+}
+
+fn list(
+    workspace: &Path,
+    tree: &BaseTree,
+    tracked: &BTreeSet<BString>,
+) -> Result<Changes, ReviewError> {
+    let path = workspace.join("base.exclude");
+    let excludes = fs::read(&path).map_err(|source| ReviewError::Io { path, source })?;
+    let upper = open_upper(workspace)?;
+    Ok(Changes::list(upper.as_fd(), tree, tracked, &excludes)?)
+}
+
+fn open_upper(workspace: &Path) -> Result<OwnedFd, ReviewError> {
+    let path = workspace.join("upper");
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, &path, flags, FileMode::empty()).map_err(|errno| ReviewError::Io {
+        path,
+        source: errno.into(),
+    })
+}
+
+/// Paths that the session's commits have touched.
+fn tracked(
+    git: &Confined<'_>,
+    start: Option<ObjectId>,
+    head: Option<ObjectId>,
+) -> Result<BTreeSet<BString>, ReviewError> {
+    let Some(head) = head.filter(|_| head != start) else {
+        return Ok(BTreeSet::new());
+    };
+    let touched = git.differences(start, head)?;
+    Ok(touched.into_iter().map(|file| file.path).collect())
+}
+
+/// From the start's tree to that of the end.
+fn steps<'a>(
+    changes: &'a Changes,
+    open: impl Fn(&BString, FileKind) -> io::Result<Box<dyn Read>> + 'a,
+) -> impl Iterator<Item = io::Result<Change<Box<dyn Read>>>> + 'a {
+    // What goes comes first: a file may become a directory.
+    let gone = changes
+        .changed
+        .iter()
+        .filter(|change| change.after.is_none());
+    let gone = gone.map(|change| {
+        Ok(Change::Remove {
+            path: change.path.clone(),
+        })
+    });
+    let there = changes.changed.iter().filter_map(move |change| {
+        let after = change.after.as_ref()?;
+        let content = open(&change.path, after.kind);
+        Some(content.map(|reader| Change::Put {
+            path: change.path.clone(),
+            mode: mode(after.kind),
+            content: Content::Bytes {
+                length: after.size,
+                reader,
+            },
+        }))
+    });
+    gone.chain(there)
+}
+
+/// The user's own file.
+fn put(user: &UserTree, path: &BString, kind: FileKind) -> io::Result<Change<Box<dyn Read>>> {
+    let mut content = Vec::new();
+    user.read(path.as_bstr(), kind)
+        .map_err(io::Error::other)?
+        .read_to_end(&mut content)?;
+    Ok(Change::Put {
+        path: path.clone(),
+        mode: mode(kind),
+        content: Content::Bytes {
+            length: content.len() as u64,
+            reader: Box::new(io::Cursor::new(content)),
+        },
+    })
+}
+
+fn mode(kind: FileKind) -> Mode {
+    match kind {
+        FileKind::Plain => Mode::File,
+        FileKind::Executable => Mode::Executable,
+        FileKind::Symlink => Mode::Symlink,
+    }
+}
+
+fn open_file(upper: &OwnedFd, path: &BString, kind: FileKind) -> io::Result<Box<dyn Read>> {
+    let (directory, name) = match path.rsplit_once_str("/") {
+        Some((directory, name)) => (directory, name),
+        None => (&b""[..], path.as_slice()),
+    };
+    let mut parent = upper.try_clone()?;
+    for component in directory.split_str("/").filter(|part| !part.is_empty()) {
+        parent = crate::changes::open_directory(parent.as_fd(), component.as_bstr())?;
+    }
+    let name = name.as_bstr();
+    Ok(match kind {
+        FileKind::Symlink => {
+            let target = crate::changes::read_link(parent.as_fd(), name)?;
+            Box::new(io::Cursor::new(target.to_vec()))
+        }
+        FileKind::Plain | FileKind::Executable => Box::new(fs::File::from(
+            crate::changes::open_file(parent.as_fd(), name)?,
+        )),
+    })
+}
+
+/// A directory that nothing inside knows of.
+#[derive(Debug)]
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn make(workspace: &Path) -> Result<Self, ReviewError> {
+        let path = workspace.join(format!("scratch-{}", std::process::id()));
+        remove_old(workspace);
+        fs::create_dir(&path).map_err(|source| ReviewError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Self(path))
+    }
+}
+
+/// What killed reviews have left.
+fn remove_old(workspace: &Path) {
+    let Ok(entries) = fs::read_dir(workspace) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix("scratch-"));
+        let is_old = process.is_some_and(|process| !Path::new("/proc").join(process).exists());
+        if is_old {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Found by the next review if it fails.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -8,6 +8,7 @@ use wardian_tests::mode::Mode;
 use wardian_tests::origin::{self, Origin};
 use wardian_tests::policy::Policy;
 
+mod noise;
 mod proxy;
 
 use crate::support::{AT_ONCE, lines, outside_python, refused_for};

@@ -33,7 +33,7 @@ use refuse::Refused;
 
 use crate::client::{ClientStream, Meter};
 use crate::context::{PolicyWatch, Shared};
-use crate::door::{OriginalDestination, Recording};
+use crate::door::OriginalDestination;
 use crate::names::{Lease, Meaning};
 
 /// What every connection starts from.
@@ -84,7 +84,7 @@ pub(crate) async fn handle(doorway: Arc<Doorway>, socket: TcpStream) {
         .ok()
         .filter(|original| Some(*original) != own);
     let client = ClientStream::new(socket);
-    let mut ledger = Ledger::new(&shared.journal, id, Arc::clone(client.meter()));
+    let mut ledger = Ledger::new(shared, id, Arc::clone(client.meter()));
     let Some(address) = original else {
         ledger.to(
             own.unwrap_or(UNKNOWN),
@@ -247,7 +247,7 @@ fn same_way(one: &ConnectionPermit, other: &ConnectionPermit) -> bool {
 }
 
 /// Refuses a connection for which there is no room, without a task and without reading from it.
-pub(crate) fn refuse_overload(doorway: &Doorway, socket: TcpStream, recording: Recording) {
+pub(crate) fn refuse_overload(doorway: &Doorway, socket: TcpStream) {
     let id = doorway.next_id();
     let address = doorway
         .original
@@ -255,11 +255,8 @@ pub(crate) fn refuse_overload(doorway: &Doorway, socket: TcpStream, recording: R
         .or_else(|_| socket.local_addr())
         .unwrap_or(UNKNOWN);
     let client = ClientStream::new(socket);
-    let mut ledger = Ledger::new(&doorway.shared.journal, id, Arc::clone(client.meter()));
+    let mut ledger = Ledger::new(&doorway.shared, id, Arc::clone(client.meter()));
     ledger.to(address, HostFact::absent(HostAbsent::NotLookedFor));
-    match recording {
-        Recording::InFull => ledger.deny_or_log("too_many_connections", None, None),
-        Recording::Summed => ledger.summed(),
-    }
+    ledger.deny_or_log("too_many_connections", None, None);
     client.reset();
 }

@@ -12,6 +12,7 @@ use crate::ca::CertificateAuthority;
 use crate::credentials::Credentials;
 use crate::dial::{DialError, Dialer, Login, Route};
 use crate::names::Names;
+use crate::refusals::Refusals;
 
 /// The policy in force, replaced whole. Clones share one policy.
 #[derive(Clone)]
@@ -131,6 +132,8 @@ impl Default for DoorLimits {
 pub struct Shared {
     pub policy: PolicyCell,
     pub journal: Journal,
+    /// What is denied goes to the journal through these.
+    pub refusals: Arc<Refusals>,
     pub ca: CertificateAuthority,
     pub credentials: Credentials,
     pub dialer: Dialer,

@@ -9,6 +9,8 @@
 //! - [`record`]: one event a question, without letting a flood of questions flood the journal
 //! - [`listen`]: the loops on the sockets
 
+use std::sync::Arc;
+
 use wardian_events::DnsTransport;
 
 use crate::context::{PolicyCell, Shared};
@@ -47,12 +49,8 @@ impl Responder {
         Self {
             policy: shared.policy.clone(),
             judge: Judge::new(shared.names.clone(), hostname, families),
-            recorder: Recorder::new(shared.journal.clone()),
+            recorder: Recorder::new(shared.journal.clone(), Arc::clone(&shared.refusals)),
         }
-    }
-
-    pub(crate) fn recorder(&self) -> &Recorder {
-        &self.recorder
     }
 
     /// The answer to one message, or `None` if it deserves none. Does no I/O but the journal's; never panics.

@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use wardian_events::{Event, Journal, ProtocolError};
+use wardian_events::Journal;
 
 use crate::ca::CertificateAuthority;
 use crate::connection::{Doorway, handle, refuse_overload};
@@ -18,6 +18,7 @@ use crate::credentials::Credentials;
 use crate::dial::Dialer;
 use crate::dns::{AddressFamilies, Responder, listen};
 use crate::names::Names;
+use crate::refusals::Refusals;
 
 /// The sockets that the seal handed out. All of them must be listening or bound, inside the sandbox's namespace.
 #[derive(Debug, Default)]
@@ -62,6 +63,7 @@ impl DoorConfig {
         let ca = self.ca.with_max_leaves(self.limits.max_leaves);
         Arc::new(Shared {
             policy: self.policy,
+            refusals: Arc::new(Refusals::new(self.journal.clone())),
             journal: self.journal,
             ca,
             credentials: self.credentials,
@@ -143,11 +145,10 @@ impl Door {
                 limits.max_dns_connections,
             ));
         }
-        let sums = Arc::clone(&responder);
-        loops.spawn(async move { sums.recorder().run().await });
+        let refusals = Arc::clone(&self.doorway.shared.refusals);
+        loops.spawn(async move { refusals.run().await });
 
         let places = Arc::new(Semaphore::new(limits.max_connections.max(1)));
-        let overload = Overload::new(self.doorway.shared.journal.clone());
         let mut connections = JoinSet::new();
         tokio::pin!(shutdown);
         loop {
@@ -162,14 +163,14 @@ impl Door {
                             drop(place);
                         });
                     }
-                    Err(_) => refuse_overload(&self.doorway, socket, overload.next()),
+                    Err(_) => refuse_overload(&self.doorway, socket),
                 },
                 Some(ended) = loops.join_next() => report(ended),
             }
         }
         loops.shutdown().await;
         connections.shutdown().await;
-        responder.recorder().flush();
+        self.doorway.shared.refusals.flush();
         Ok(())
     }
 }
@@ -197,72 +198,5 @@ async fn accept(listener: TcpListener, arrivals: mpsc::Sender<TcpStream>) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-    }
-}
-
-/// What a connection beyond the limit gets in the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Recording {
-    InFull,
-    /// Part of a sum: too many came within one second.
-    Summed,
-}
-
-/// Keeps a flood of connections beyond the limit from flooding the journal.
-#[derive(Debug)]
-struct Overload {
-    journal: Journal,
-    window: Mutex<(Instant, u64)>,
-}
-
-impl Overload {
-    const FULL_RECORDS: u64 = 16;
-
-    fn new(journal: Journal) -> Self {
-        Self {
-            journal,
-            window: Mutex::new((Instant::now(), 0)),
-        }
-    }
-
-    fn next(&self) -> Recording {
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        if window.0.elapsed() >= Duration::from_secs(1) {
-            self.sum(window.1);
-            *window = (Instant::now(), 0);
-        }
-        window.1 += 1;
-        if window.1 <= Self::FULL_RECORDS {
-            Recording::InFull
-        } else {
-            Recording::Summed
-        }
-    }
-
-    fn sum(&self, refused: u64) {
-        let Some(further @ 1..) = refused.checked_sub(Self::FULL_RECORDS) else {
-            return;
-        };
-        let event = ProtocolError {
-            connection: None,
-            protocol: "tcp".into(),
-            reason: "too_many_connections".into(),
-            detail: format!("{further} further connections were refused"),
-            status: None,
-        };
-        if let Err(error) = self.journal.append(&Event::ProtocolError(event)) {
-            tracing::error!(%error, "refused connections cannot be recorded");
-        }
-    }
-}
-
-impl Drop for Overload {
-    fn drop(&mut self) {
-        let refused = self
-            .window
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .1;
-        self.sum(refused);
     }
 }

@@ -26,6 +26,7 @@ pub mod door;
 pub mod hello;
 pub mod http;
 pub mod names;
+pub mod refusals;
 #[cfg(test)]
 mod testing;
 pub mod tls;

@@ -20,7 +20,8 @@ pub use lifecycle::{
 };
 pub use network::{
     Connection, ConnectionClosed, ConnectionMode, CredentialPurpose, CredentialUsed, Dns,
-    DnsTransport, HostAbsent, HostFact, ProtocolError, Request, Response, ResponseOutcome,
+    DnsTransport, FurtherDenials, HostAbsent, HostFact, ProtocolError, Request, Response,
+    ResponseOutcome,
 };
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,7 @@ pub enum Event {
     Connection(Connection),
     ConnectionClosed(ConnectionClosed),
     ProtocolError(ProtocolError),
+    FurtherDenials(FurtherDenials),
     Request(Request),
     Response(Response),
     CredentialUsed(CredentialUsed),
@@ -59,6 +61,7 @@ impl Event {
             Event::Connection(_) => "connection",
             Event::ConnectionClosed(_) => "connection_closed",
             Event::ProtocolError(_) => "protocol_error",
+            Event::FurtherDenials(_) => "further_denials",
             Event::Request(_) => "request",
             Event::Response(_) => "response",
             Event::CredentialUsed(_) => "credential_used",
@@ -75,6 +78,7 @@ impl Event {
             Event::Dns(event) => &event.verdict,
             Event::Connection(event) => &event.verdict,
             Event::Request(event) => &event.verdict,
+            Event::FurtherDenials(event) => &event.verdict,
             Event::ProtocolError(event) => return Some(&event.reason),
             _ => return None,
         };
@@ -82,6 +86,22 @@ impl Event {
             Verdict::Allowed => None,
             Verdict::Denied { reason } => Some(reason),
         }
+    }
+
+    /// Where this event allowed or refused something, if it did: a host, or an address where no name is known, or a
+    /// protocol where there is not even that. As it came from inside.
+    pub fn place(&self) -> Option<String> {
+        Some(match self {
+            Event::Dns(dns) => dns.question.trim_end_matches('.').to_owned(),
+            Event::Connection(connection) => match &connection.host {
+                HostFact::Known { host } => host.clone(),
+                HostFact::Absent { .. } => connection.destination.to_string(),
+            },
+            Event::Request(request) => request.host.clone(),
+            Event::ProtocolError(error) => error.protocol.clone(),
+            Event::FurtherDenials(denials) => return denials.place.clone(),
+            _ => return None,
+        })
     }
 }
 

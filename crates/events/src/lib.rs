@@ -23,10 +23,10 @@ pub use chain::{Anchor, Digest, Record, Seq};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use event::{
     Command, CommandExited, CommandStarted, Connection, ConnectionClosed, ConnectionId,
-    ConnectionMode, CredentialPurpose, CredentialUsed, Dns, DnsTransport, Event, Exit, HostAbsent,
-    HostFact, JournalReopened, Kept, LimitNotEnforced, LimitReached, PolicyInForce, PrivilegeMode,
-    ProtocolError, Request, RequestId, Response, ResponseOutcome, SandboxStarted, SandboxStopped,
-    SelfProbe, StopCause, TornTail, Verdict,
+    ConnectionMode, CredentialPurpose, CredentialUsed, Dns, DnsTransport, Event, Exit,
+    FurtherDenials, HostAbsent, HostFact, JournalReopened, Kept, LimitNotEnforced, LimitReached,
+    PolicyInForce, PrivilegeMode, ProtocolError, Request, RequestId, Response, ResponseOutcome,
+    SandboxStarted, SandboxStopped, SelfProbe, StopCause, TornTail, Verdict,
 };
 pub use journal::{Flusher, Journal, JournalError, MemorySink, ReopenError, Reopened, Sink};
 pub use read::{Entry, Follow, ReadError, Records, follow, last, read};

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::event::{ConnectionMode, Event, HostFact};
+use crate::event::{ConnectionMode, Event};
 use crate::read::{ReadError, read};
 
 /// Counts of one sandbox, for its summary.
@@ -47,16 +47,6 @@ impl Tally {
     }
 
     pub fn add(&mut self, event: &Event) {
-        let place = match event {
-            Event::Dns(dns) => dns.question.trim_end_matches('.').to_owned(),
-            Event::Connection(connection) => match &connection.host {
-                HostFact::Known { host } => host.clone(),
-                HostFact::Absent { .. } => connection.destination.to_string(),
-            },
-            Event::Request(request) => request.host.clone(),
-            Event::ProtocolError(error) => error.protocol.clone(),
-            _ => return,
-        };
         let Some(reason) = event.denied() else {
             self.allowed += u64::from(match event {
                 Event::Request(_) => true,
@@ -65,16 +55,24 @@ impl Tally {
             });
             return;
         };
-        self.denied += 1;
+        let count = match event {
+            Event::FurtherDenials(denials) => denials.count,
+            _ => 1,
+        };
+        self.denied += count;
+        let Some(place) = event.place() else {
+            self.elsewhere += count;
+            return;
+        };
         let full = self.places.len() >= MAX_PLACES;
         let denied = Denied {
             place,
             reason: reason.to_owned(),
         };
         match self.places.get_mut(&denied) {
-            Some(count) => *count += 1,
-            None if full => self.elsewhere += 1,
-            None => drop(self.places.insert(denied, 1)),
+            Some(before) => *before += count,
+            None if full => self.elsewhere += count,
+            None => drop(self.places.insert(denied, count)),
         }
     }
 
@@ -93,7 +91,9 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Connection, Dns, DnsTransport, HostAbsent, Verdict};
+    use crate::event::{
+        Connection, Dns, DnsTransport, FurtherDenials, HostAbsent, HostFact, Verdict,
+    };
     use crate::{ConnectionId, PolicyInForce};
 
     fn dns(name: &str, verdict: Verdict) -> Event {
@@ -139,6 +139,25 @@ mod tests {
             .map(|(denied, count)| (denied.place.as_str(), count))
             .collect();
         assert_eq!(places, [("evil.example", 2), ("1.2.3.4:443", 1)]);
+    }
+
+    #[test]
+    fn counted_denials_count_as_what_they_were() {
+        let further = |place: Option<&str>, count| {
+            Event::FurtherDenials(FurtherDenials {
+                of: "dns".into(),
+                place: place.map(str::to_owned),
+                port: None,
+                count,
+                verdict: Verdict::denied("no_rule"),
+            })
+        };
+        let mut tally = Tally::default();
+        tally.add(&dns("evil.example.", Verdict::denied("no_rule")));
+        tally.add(&further(Some("evil.example"), 40));
+        tally.add(&further(None, 2));
+        assert_eq!((tally.denied, tally.elsewhere), (43, 2));
+        assert_eq!(tally.denied_by_place()[0].1, 41);
     }
 
     #[test]

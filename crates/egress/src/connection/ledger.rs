@@ -11,11 +11,14 @@ use wardian_events::{
 use wardian_policy::{ConnectionPermit, Mode};
 
 use crate::client::Meter;
+use crate::context::Shared;
+use crate::refusals::Refusals;
 
 /// Writes what happens to one connection. Dropping it writes what is still missing.
 #[derive(Debug)]
 pub(super) struct Ledger {
     journal: Journal,
+    refusals: Arc<Refusals>,
     id: ConnectionId,
     meter: Arc<Meter>,
     started: Instant,
@@ -37,9 +40,10 @@ enum State {
 }
 
 impl Ledger {
-    pub(super) fn new(journal: &Journal, id: ConnectionId, meter: Arc<Meter>) -> Self {
+    pub(super) fn new(shared: &Shared, id: ConnectionId, meter: Arc<Meter>) -> Self {
         Self {
-            journal: journal.clone(),
+            journal: shared.journal.clone(),
+            refusals: Arc::clone(&shared.refusals),
             id,
             meter,
             started: Instant::now(),
@@ -96,7 +100,7 @@ impl Ledger {
             ConnectionMode::None,
             protocol,
         );
-        self.journal.append(&event).map(drop)
+        self.refusals.record(&event)
     }
 
     /// As [`Ledger::deny`], where nothing depends on the record: the connection is refused either way.
@@ -119,11 +123,6 @@ impl Ledger {
         }
     }
 
-    /// Another record tells of this connection.
-    pub(super) fn summed(&self) {
-        *self.state() = State::Done;
-    }
-
     /// Something came that the door cannot read, on a connection that was let through.
     pub(super) fn protocol_error(&self, protocol: &str, reason: &str, detail: String) {
         let event = ProtocolError {
@@ -133,7 +132,7 @@ impl Ledger {
             detail,
             status: None,
         };
-        if let Err(error) = self.journal.append(&Event::ProtocolError(event)) {
+        if let Err(error) = self.refusals.record(&Event::ProtocolError(event)) {
             tracing::error!(%error, reason, "a protocol error cannot be recorded");
         }
     }

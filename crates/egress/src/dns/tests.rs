@@ -389,20 +389,14 @@ async fn a_flood_is_counted_rather_than_repeated() {
     for n in 0..5000 {
         ask(&responder, &format!("n{n}.evil.test."), RecordType::A);
     }
-    responder.recorder().flush();
+    door.shared.refusals.flush();
     let events = door.events();
     assert!(events.len() < 1000, "{} events", events.len());
     let full = |event: &&serde_json::Value| event["kind"] == "dns" && event["verdict"] == "denied";
     let counted: u64 = events
         .iter()
-        .filter(|event| event["kind"] == "protocol_error")
-        .map(|event| {
-            let detail = event["detail"].as_str().unwrap();
-            detail
-                .split(' ')
-                .find_map(|word| word.parse::<u64>().ok())
-                .unwrap()
-        })
+        .filter(|event| event["kind"] == "further_denials")
+        .map(|event| event["count"].as_u64().unwrap())
         .sum();
     assert_eq!(events.iter().filter(full).count() as u64 + counted, 10_000);
 }

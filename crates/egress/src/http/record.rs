@@ -127,7 +127,12 @@ pub(crate) fn refused(
             Some(refusal.status),
         )),
     };
-    append(&connection.shared.journal, event)
+    refuse(connection, &event)
+}
+
+fn refuse(connection: &HttpConnection, event: &Event) -> Result<(), ServeError> {
+    let written = connection.shared.refusals.record(event);
+    written.map_err(|error| ServeError::Journal(error.to_string()))
 }
 
 /// Records that a connection was closed for what it sent, with no request to speak of.
@@ -137,16 +142,14 @@ pub(crate) fn protocol_error(
     reason: &str,
     detail: &str,
 ) -> Result<(), ServeError> {
-    append(
-        &connection.shared.journal,
-        Event::ProtocolError(ProtocolError {
-            connection: Some(ConnectionId(connection.connection_id)),
-            protocol: spoken.as_str().to_owned(),
-            reason: reason.to_owned(),
-            detail: detail.to_owned(),
-            status: None,
-        }),
-    )
+    let event = ProtocolError {
+        connection: Some(ConnectionId(connection.connection_id)),
+        protocol: spoken.as_str().to_owned(),
+        reason: reason.to_owned(),
+        detail: detail.to_owned(),
+        status: None,
+    };
+    refuse(connection, &Event::ProtocolError(event))
 }
 
 /// An allowed request that is not over yet. Dropping it records that it was cut.

@@ -137,6 +137,23 @@ pub struct ProtocolError {
     pub status: Option<u16>,
 }
 
+/// Denials like those that were recorded one by one shortly before, or at more places than are told apart: counted
+/// instead, so that a program in a loop does not fill the disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FurtherDenials {
+    /// The `kind` that each of them would have had.
+    pub of: String,
+    /// As [`Event::place`](super::Event::place) gives it. None: at various places.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    pub count: u64,
+    /// Never allowed.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
 /// A request was judged. Written before a byte of it is forwarded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {

@@ -237,6 +237,22 @@ fn network() -> impl Strategy<Value = Event> {
                 })
             }),
         (
+            text(),
+            option::of(text()),
+            option::of(any::<u16>()),
+            any::<u64>(),
+            text()
+        )
+            .prop_map(|(of, place, port, count, reason)| {
+                Event::FurtherDenials(FurtherDenials {
+                    of,
+                    place,
+                    port,
+                    count,
+                    verdict: Verdict::denied(reason),
+                })
+            }),
+        (
             (
                 request_id(),
                 id(),

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use wardian_events::{
     Connection, ConnectionClosed, ConnectionId, ConnectionMode, CredentialPurpose, Event, Exit,
-    HostFact, Record, Request, RequestId, Response, ResponseOutcome, SandboxStarted,
-    SandboxStopped, Timestamp, Verdict,
+    FurtherDenials, HostFact, Record, Request, RequestId, Response, ResponseOutcome,
+    SandboxStarted, SandboxStopped, Timestamp, Verdict,
 };
 
 use crate::units::{self, bytes, milliseconds};
@@ -150,6 +150,7 @@ impl Exchanges {
                     joined(format!("malformed {}", error.protocol), [status, reason]),
                 ));
             }
+            Event::FurtherDenials(denials) => lines.push(line("denied", further(denials))),
             Event::SandboxStopped(event) => {
                 lines.extend(std::mem::take(self).finish());
                 lines.push(line("stopped", stopped(event)));
@@ -321,6 +322,33 @@ fn url(request: &Request) -> String {
         .map(|upgrade| format!(" ({upgrade})"))
         .unwrap_or_default();
     format!("{method} {scheme}://{host}{port}{path}{upgrade}")
+}
+
+/// `connection evil.example:443  120 more times  no_rule`.
+fn further(denials: &FurtherDenials) -> String {
+    let FurtherDenials {
+        of,
+        place,
+        port,
+        count,
+        verdict,
+    } = denials;
+    let place = match (place, port) {
+        // A host without a name is an address with its port.
+        (Some(place), Some(port)) if !place.ends_with(&format!(":{port}")) => {
+            format!("{}:{port}", bracketed(place))
+        }
+        (Some(place), _) => place.clone(),
+        (None, _) => "at various places".into(),
+    };
+    let reason = match verdict {
+        Verdict::Allowed => None,
+        Verdict::Denied { reason } => Some(reason.clone()),
+    };
+    joined(
+        format!("{of} {place}"),
+        [Some(format!("{count} more times")), reason],
+    )
 }
 
 /// `connect db.example.org:5432`, or the address and why there is no name.

@@ -27,6 +27,7 @@ use crate::credentials::{Credential, Credentials};
 use crate::dial::{Alpn, Dialer, Resolver};
 use crate::http::{ConnectionTotals, ServeError, serve};
 use crate::names::Names;
+use crate::refusals::Refusals;
 use crate::tls::{Roots, UpstreamTls};
 
 pub(super) const HOST: &str = "api.test.example";
@@ -337,6 +338,7 @@ impl TestDoor {
         let journal = Journal::with_sink(Box::new(sink.clone()), "test", SystemClock);
         let shared = Shared {
             policy: PolicyCell::new(policy),
+            refusals: Arc::new(Refusals::new(journal.clone())),
             journal,
             ca: CertificateAuthority::generate("test").unwrap(),
             credentials,

@@ -563,6 +563,8 @@ fn chromium_opens_its_websocket_on_the_page_s_connection(mode: Mode) {
         .find(|event| event["upgrade"] == "websocket")
         .unwrap();
     assert_eq!(opened["version"], "h2", "{requests:#?}");
+    // Connections that it opens in advance and then does not use are no errors.
+    assert!(events.of_kind("protocol_error").is_empty());
     assert!(
         requests
             .iter()

@@ -15,7 +15,7 @@ use super::{Ending, Permitted};
 use crate::client::ClientStream;
 use crate::context::{HttpConnection, TlsName};
 use crate::dial::Alpn;
-use crate::hello::{self, ClientHello, HelloError, MAX_HELLO, Progress, ServerName};
+use crate::hello::{self, ClientHello, MAX_HELLO, Progress, ServerName};
 use crate::http;
 
 const SILENT_WHY: &str = "the program waits for the server to speak first; if that is how the protocol works, the rule \
@@ -118,37 +118,49 @@ pub(super) fn said_nothing(
     }
 }
 
+/// Why there is no ClientHello.
+#[derive(Debug)]
+pub(super) enum NoHello {
+    Refused(Refused),
+    /// The program closed before it had said enough to be judged.
+    Closed,
+}
+
+impl NoHello {
+    /// Ends the connection: with a refusal, or quietly.
+    pub(super) fn end(
+        self,
+        client: ClientStream,
+        ledger: &Ledger,
+        host: &Host,
+    ) -> Result<(), Ending> {
+        match self {
+            Self::Refused(refused) => Err(Ending::refused(client, refused.on(host))),
+            Self::Closed => Ok(ledger.allow(None)?),
+        }
+    }
+}
+
 /// Reads the whole ClientHello ahead; it stays in the stream.
 pub(super) async fn read_hello(
     client: &mut ClientStream,
     limit: Duration,
-) -> Result<ClientHello, Refused> {
+) -> Result<ClientHello, NoHello> {
     let deadline = Instant::now() + limit;
-    let refused = |error: HelloError| {
-        Refused::because(error.reason(), &error.to_string())
-            .spoken("tls")
-            .by_reset()
+    let refused = |reason, why: &str| {
+        let refused = Refused::because(reason, why).spoken("tls").by_reset();
+        Err(NoHello::Refused(refused))
     };
     loop {
         match hello::parse(client.ahead()) {
             Ok(Progress::Complete(hello)) => return Ok(hello),
-            Err(error) => return Err(refused(error)),
+            Err(error) => return refused(error.reason(), &error.to_string()),
             Ok(Progress::Partial) => {}
         }
         match timeout_at(deadline, client.read_ahead(MAX_HELLO)).await {
             Ok(Ok(1..)) => {}
-            Ok(Ok(0) | Err(_)) => {
-                let why = "the connection ended within the ClientHello";
-                return Err(Refused::because("client_hello_cut_off", why)
-                    .spoken("tls")
-                    .by_reset());
-            }
-            Err(_) => {
-                let why = "the ClientHello took too long";
-                return Err(Refused::because("client_hello_timeout", why)
-                    .spoken("tls")
-                    .by_reset());
-            }
+            Ok(Ok(0) | Err(_)) => return Err(NoHello::Closed),
+            Err(_) => return refused("client_hello_timeout", "the ClientHello took too long"),
         }
     }
 }
@@ -179,7 +191,7 @@ async fn end_tls(
     let limits = &permitted.shared.limits;
     let hello = match read_hello(&mut client, limits.handshake_timeout).await {
         Ok(hello) => hello,
-        Err(refused) => return Err(Ending::refused(client, refused.on(&host))),
+        Err(none) => return none.end(client, ledger, &host),
     };
     if let Err(refused) = check_server_name(&hello, &host) {
         return Err(Ending::refused(client, refused.on(&host)));
@@ -210,6 +222,10 @@ async fn end_tls(
     .await;
     let stream = match accepted {
         Ok(Ok(stream)) => stream,
+        Ok(Err(error)) if went_away(&error) => {
+            // The program went away in the middle: nothing was refused, but it may not have liked the certificate.
+            return Err(Ending::Cut("tls_handshake_cut_off"));
+        }
         Ok(Err(error)) => {
             let (reason, detail) = handshake_failure(&error);
             ledger.protocol_error("tls", reason, detail);
@@ -232,6 +248,11 @@ async fn end_tls(
     // The layers of HTTP move a pointer, not the state of TLS.
     let stream = Box::new(stream);
     serve(permitted, stream, ledger, Scheme::Https, tls_name, alpn).await
+}
+
+fn went_away(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 /// The most frequent cause has a name of its own: the program does not know the sandbox's authority.

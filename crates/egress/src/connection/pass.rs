@@ -41,7 +41,7 @@ pub(super) async fn tls(
     }
     let hello = match inspect::read_hello(&mut client, limits.handshake_timeout).await {
         Ok(hello) => hello,
-        Err(refused) => return Err(Ending::refused(client, refused.on(host))),
+        Err(none) => return none.end(client, ledger, host),
     };
     if let Err(refused) = inspect::check_server_name(&hello, host) {
         return Err(Ending::refused(client, refused.on(host)));

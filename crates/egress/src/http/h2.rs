@@ -77,6 +77,8 @@ where
     let handshake = settings(&connection).handshake::<_, Bytes>(io);
     let mut server = match timeout(timeouts.head, handshake).await {
         Ok(Ok(server)) => server,
+        // Browsers open connections in advance and may close them without a word.
+        Ok(Err(error)) if error.is_io() => return Ok((0, None)),
         Ok(Err(error)) => {
             record::protocol_error(
                 &connection,

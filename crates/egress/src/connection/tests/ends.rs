@@ -232,3 +232,63 @@ async fn many_connections_leave_nothing_behind() {
         1
     );
 }
+
+/// Browsers open connections in advance, and close those that they do not need: at any point before a request.
+#[tokio::test]
+async fn a_connection_that_ends_before_a_request_is_no_denial() {
+    let origin = Origin::tls("api.test", Quality::Good).await;
+    for manifest in [inspected(&origin), passed(&origin)] {
+        let door = TestDoor::new(&manifest).await;
+        // Nothing, half a ClientHello, a ClientHello.
+        let whole = {
+            let (mut ours, theirs) = tokio::io::duplex(65536);
+            let connector = door.connector(None, &["h2"]);
+            let begins = tokio::spawn(async move {
+                let _ = connector.connect(server_name("api.test"), theirs).await;
+            });
+            let mut hello = vec![0; 4096];
+            let length = ours.read(&mut hello).await.unwrap();
+            begins.abort();
+            hello.truncate(length);
+            hello
+        };
+        for bytes in [&whole[..0], &whole[..3], &whole[..whole.len() / 2]] {
+            let mut stream = door.connect("api.test", 443).await;
+            stream.write_all(bytes).await.unwrap();
+            stream.shutdown().await.unwrap();
+            assert_eq!(rest(&mut stream).await.0, "");
+        }
+        door.wait_for("connection_closed", 3).await;
+        assert_eq!((door.denials(), origin.connections()), (vec![], 0));
+        for event in door.kind("connection_closed") {
+            assert!(event["cut"].is_null(), "{event}");
+        }
+    }
+    let door = TestDoor::new(&inspected(&origin)).await;
+    for protocols in [&["h2"][..], &["http/1.1"], &[]] {
+        let socket = door.connect("api.test", 443).await;
+        let mut tls = door
+            .connector(None, protocols)
+            .connect(server_name("api.test"), socket)
+            .await
+            .unwrap();
+        tls.shutdown().await.unwrap();
+        rest(&mut tls).await;
+        // Or without good-bye.
+        let socket = door.connect("api.test", 443).await;
+        let connector = door.connector(None, protocols);
+        drop(
+            connector
+                .connect(server_name("api.test"), socket)
+                .await
+                .unwrap(),
+        );
+    }
+    let closed = door.wait_for("connection_closed", 6).await;
+    assert!(
+        closed.iter().all(|event| event["cut"].is_null()),
+        "{closed:?}"
+    );
+    assert_eq!((door.denials(), origin.connections()), (vec![], 0));
+    assert_eq!(door.kind("connection").len(), 6);
+}

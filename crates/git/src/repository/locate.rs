@@ -65,7 +65,7 @@ pub(super) fn at(directory: &Path, places: &Places) -> Result<Option<Location>, 
         Err(_) => return Ok(None),
     };
     let git_dir = if kind.is_dir() {
-        Some(link.clone()).filter(|_| true)
+        Some(link.clone())
     } else if kind.is_file() {
         Some(named_by(&link)?)
     } else if kind.is_symlink() {
@@ -179,16 +179,16 @@ fn configured_worktree(
     git_dir: &Path,
     places: &Places,
 ) -> Result<Option<PathBuf>, RepositoryError> {
-    // git-worktree(1) moves it from the first to the second.
-    for name in ["config.worktree", "config"] {
-        let config = Config::of_file(&git_dir.join(name))?;
-        let Some(value) = config.text("core.worktree") else {
-            continue;
-        };
-        let path = interpolate(value, places).unwrap_or_default();
-        let path = git_dir.join(path);
-        // What is not there is still somewhere else.
-        return Ok(Some(files::canonical(&path)?.unwrap_or(path)));
-    }
-    Ok(None)
+    let shared = Config::of_file(&git_dir.join("config"))?;
+    let own = match shared.boolean("extensions.worktreeconfig") {
+        Some(true) => Config::of_file(&git_dir.join("config.worktree"))?,
+        _ => Config::default(),
+    };
+    let key = "core.worktree";
+    let Some(value) = own.text(key).or_else(|| shared.text(key)) else {
+        return Ok(None);
+    };
+    let path = git_dir.join(interpolate(value, places).unwrap_or_default());
+    // What is not there is still somewhere else.
+    Ok(Some(files::canonical(&path)?.unwrap_or(path)))
 }

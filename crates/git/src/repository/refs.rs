@@ -52,14 +52,18 @@ impl Refs {
     /// could not be made.
     pub fn clashes(&self, name: &str) -> bool {
         let parents = name.match_indices('/').map(|(end, _)| &name[..end]);
-        let mut taken = parents.skip(1).chain([name]).map(|name| {
-            let mut line = BString::from(" ");
-            line.push_str(name);
-            line.push_byte(b'\n');
-            line
-        });
+        let mut taken = parents.chain([name]).map(|name| format!(" {name}\n"));
         let below = format!(" {name}/");
-        taken.any(|line| self.packed.contains_str(&line)) || self.packed.contains_str(below)
+        let is_symbolic = |(other, _): &(BString, BString)| {
+            let related = |long: &[u8], short: &[u8]| {
+                let rest = long.strip_prefix(short);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+            };
+            related(other, name.as_bytes()) || related(name.as_bytes(), other)
+        };
+        taken.any(|line| self.packed.contains_str(&line))
+            || self.packed.contains_str(below)
+            || self.symbolic.iter().any(is_symbolic)
     }
 }
 

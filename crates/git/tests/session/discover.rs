@@ -222,12 +222,14 @@ fn a_session_is_made_once_and_its_branch_is_free() {
     let repository = fixture.repository("repo");
     let session = fixture.session(&repository, &Fixture::options());
     assert!(session::create(&repository, &session.state, &Fixture::options()).is_err());
-    fixture.shell("cd repo && git branch wardian && git branch taken/x");
+    fixture.shell("cd repo && git branch wardian && git branch taken/x && git symbolic-ref refs/heads/alias/y refs/heads/main");
     let repository = fixture.repository("repo");
     for (branch, is_taken) in [
         ("wardian/test-1", true),
         ("taken", true),
         ("taken/x", true),
+        ("alias", true),
+        ("alias/y/z", true),
         ("main", true),
         ("a..b", false),
         ("-x", false),

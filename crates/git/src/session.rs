@@ -128,10 +128,10 @@ pub fn create(
     state.write("base.refs", &refs.packed)?;
     state.write("base.exclude", &git_dir::excludes(repository)?)?;
     let index = index::of_commit(repository)?;
-    state.write("base.index", &index)?;
+    let written = state.write("base.index", &index)?;
     let brought = match options.changes {
         Changes::Leave => {
-            git.write("index", &index)?;
+            git.write_like("index", &index, &written)?;
             bring::included(repository, &upper, &options.include, Default::default())?
         }
         Changes::Bring => {

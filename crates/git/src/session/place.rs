@@ -80,8 +80,20 @@ impl Place {
             .map_err(|errno| self.failed("openat", Path::new(name), errno))
     }
 
-    pub(super) fn write(&self, name: &str, content: &[u8]) -> SyscallResult<()> {
+    pub(super) fn write(&self, name: &str, content: &[u8]) -> SyscallResult<File> {
         let mut file = self.file(OsStr::new(name), 0o644)?;
+        file.write_all(content)
+            .map_err(|error| self.failed("write", Path::new(name), error))?;
+        Ok(file)
+    }
+
+    /// Like [`write`](Self::write), where `same` is a file of that content: shares its blocks if the file
+    /// system can.
+    pub(super) fn write_like(&self, name: &str, content: &[u8], same: &File) -> SyscallResult<()> {
+        let mut file = self.file(OsStr::new(name), 0o644)?;
+        if rustix::fs::ioctl_ficlone(&file, same).is_ok() {
+            return Ok(());
+        }
         file.write_all(content)
             .map_err(|error| self.failed("write", Path::new(name), error))
     }

@@ -10,6 +10,7 @@
 //!   ca, tls     TLS ends here with a leaf of the sandbox's own authority; upstream is verified always
 //!   http        each request judged by itself, credentials put in, streamed both ways
 //!   tunnel      bytes of a connection that its rule lets through unread
+//! refusals    what is denied, on the record, without letting a loop fill the disk
 //! dial        the only place that opens a connection to the world; it takes permits, never names alone
 //! ```
 //!

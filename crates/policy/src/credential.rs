@@ -84,8 +84,9 @@ impl CredentialSource {
 /// How the secret gets into a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Injection {
-    /// Wherever the placeholder stands in the request head: header values (inside the base64 of basic authentication
-    /// too), path and query.
+    /// Wherever the placeholder stands in the values of header fields (inside the base64 of basic authentication too)
+    /// and in the query. Not in the path: the path that was judged is the path that is sent, and servers like to repeat
+    /// a path in their answers, where the program would read the secret.
     Placeholder,
     /// A header set by the door, whatever the program sent there.
     Header {

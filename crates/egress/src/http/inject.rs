@@ -2,8 +2,9 @@
 //!
 //! Where a value goes: into field values (plain, or inside `Basic` credentials, which are decoded and encoded again),
 //! into the query, or into the field that the credential's specification names. Never into the path: the path that was
-//! judged is the path that is sent. The query is the one part of the head that is sent other than it was judged, and
-//! only where the placeholder stood, percent-encoded.
+//! judged is the path that is sent, and many servers repeat the path of what they do not find, so that any program could
+//! have a secret told to it. The query is the one part of the head that is sent other than it was judged, and only where
+//! the placeholder stood, percent-encoded.
 //!
 //! An [`Injection`] knows only the credentials of one request's permit, and is empty unless the upstream's TLS was
 //! verified. So a placeholder on its way to any other host stays a placeholder.

@@ -191,6 +191,7 @@ impl Staged {
         let mut steps = Vec::new();
         for (number, file) in self.record.files.iter().enumerate() {
             let path = file.path.as_bstr();
+            tree.clean_up(path)?;
             let wanted = side.of(file);
             let present = match tree.look(path)? {
                 Present::File(version) => Some(version),

@@ -191,25 +191,42 @@ impl UserTree {
             .map_err(|errno| shown("renameat", errno))
     }
 
+    /// Removes what a kill in [`put`](Self::put) has left, if it has.
+    pub(super) fn clean_up(&self, path: &BStr) -> Result<(), ApplyError> {
+        let Parent::Open(parent, _) = self.parent(path, Missing::Tell)? else {
+            return Ok(());
+        };
+        match rustix::fs::unlinkat(&parent, unnamed(path), AtFlags::empty()) {
+            // Directories may have been made for it.
+            Ok(()) => self.remove_empty_parents(path),
+            Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(failed(format!("unlinkat({path:?})"), errno)),
+        }
+    }
+
     /// Removes a file, and the directories that are empty then.
     pub(super) fn remove(&self, path: &BStr) -> Result<(), ApplyError> {
+        let Parent::Open(parent, name) = self.parent(path, Missing::Tell)? else {
+            return Ok(());
+        };
+        match rustix::fs::unlinkat(&parent, &name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => self.remove_empty_parents(path),
+            Err(errno) => Err(failed(format!("unlinkat({path:?})"), errno)),
+        }
+    }
+
+    fn remove_empty_parents(&self, path: &BStr) -> Result<(), ApplyError> {
         let mut path = path;
-        let mut flags = AtFlags::empty();
-        loop {
+        while let Some(end) = path.rfind_byte(b'/') {
+            path = path[..end].as_bstr();
             let Parent::Open(parent, name) = self.parent(path, Missing::Tell)? else {
                 return Ok(());
             };
-            match rustix::fs::unlinkat(&parent, &name, flags) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(_) if flags == AtFlags::REMOVEDIR => return Ok(()),
-                Err(errno) => return Err(failed(format!("unlinkat({path:?})"), errno)),
+            if rustix::fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR).is_err() {
+                break;
             }
-            match path.rfind_byte(b'/') {
-                Some(end) => path = path[..end].as_bstr(),
-                None => return Ok(()),
-            }
-            flags = AtFlags::REMOVEDIR;
         }
+        Ok(())
     }
 
     /// All files below a directory, or `None` if there are more than a session could have removed.

@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::event::{ConnectionMode, Event};
 use crate::read::{ReadError, read};
 
-/// Counts of one sandbox, for its summary.
+/// Counts of one run of a sandbox, for its summary.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     pub allowed: u64,
@@ -32,18 +32,27 @@ pub struct Denied {
 pub const MAX_PLACES: usize = 1000;
 
 impl Tally {
-    /// Counts what a journal holds from the first command on. Before that there are only probes, which
-    /// are refused on purpose. Stops at the first record that cannot be read.
+    /// Counts what a journal holds of the last start, from the first command on. Before that there are only
+    /// probes, which are refused on purpose. Stops at the first record that cannot be read.
     pub fn of_commands(path: &Path) -> Result<Self, ReadError> {
-        let mut tally = Self::default();
-        let events = read(path)?
-            .map_while(Result::ok)
-            .map(|entry| entry.record.event)
-            .skip_while(|event| !matches!(event, Event::CommandStarted(_)));
+        let events = read(path)?.map_while(Result::ok);
+        Ok(Self::of_last_start(events.map(|entry| entry.record.event)))
+    }
+
+    fn of_last_start(events: impl Iterator<Item = Event>) -> Self {
+        let mut tally = None;
         for event in events {
-            tally.add(&event);
+            match event {
+                Event::SandboxStarted(_) => tally = None,
+                Event::CommandStarted(_) => drop(tally.get_or_insert_default()),
+                event => {
+                    if let Some(tally) = &mut tally {
+                        Self::add(tally, &event);
+                    }
+                }
+            }
         }
-        Ok(tally)
+        tally.unwrap_or_default()
     }
 
     pub fn add(&mut self, event: &Event) {
@@ -158,6 +167,37 @@ mod tests {
         tally.add(&further(None, 2));
         assert_eq!((tally.denied, tally.elsewhere), (43, 2));
         assert_eq!(tally.denied_by_place()[0].1, 41);
+    }
+
+    #[test]
+    fn a_sandbox_that_is_resumed_is_counted_from_its_last_start() {
+        use crate::event::{Command, CommandStarted, PrivilegeMode, SandboxStarted};
+        let started = Event::SandboxStarted(SandboxStarted {
+            name: "one".into(),
+            command: Vec::new(),
+            workspace: "/home/ann/api".into(),
+            uid: 1000,
+            mode: PrivilegeMode::Rootless,
+            wardian: "0.1.0".into(),
+            enforced: Vec::new(),
+        });
+        let command = Event::CommandStarted(CommandStarted {
+            command: Command(1),
+            argv: Vec::new(),
+            pid: 2,
+        });
+        let allowed = connection(ConnectionMode::Tcp, Verdict::Allowed);
+        let probe = dns("probe.invalid", Verdict::denied("no_rule"));
+        let run = |requests: usize| {
+            [&started, &probe, &command]
+                .into_iter()
+                .chain(std::iter::repeat_n(&allowed, requests))
+                .cloned()
+        };
+        let tally = Tally::of_last_start(run(3).chain(run(2)));
+        assert_eq!((tally.allowed, tally.denied), (2, 0));
+        let tally = Tally::of_last_start(run(3).chain([started.clone(), probe.clone()]));
+        assert_eq!((tally.allowed, tally.denied), (0, 0));
     }
 
     #[test]

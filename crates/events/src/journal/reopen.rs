@@ -1,4 +1,4 @@
-//! Going on with a journal whose writer has died.
+//! Going on with a journal whose writer has died, or has stopped its sandbox in order.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -45,7 +45,8 @@ pub enum ReopenError {
 
 impl Journal {
     /// Verifies the journal of the sandbox `sandbox` at `path`, moves a torn last line out to a file
-    /// `<path>.torn-<record>` beside it, and records that it did. Only for who holds the sandbox's lock.
+    /// `<path>.torn-<record>` beside it, and records that it did, unless the sandbox had been stopped in order. Only
+    /// for who holds the sandbox's lock.
     pub fn reopen(
         path: &Path,
         sandbox: &str,
@@ -78,9 +79,10 @@ impl Journal {
             path: Some(path.to_owned()),
         };
         let journal = Self::start_at(start, Box::new(file), clock);
-        journal.append(&Event::JournalReopened(JournalReopened {
-            torn: torn.clone(),
-        }))?;
+        if found.end == End::Open || torn.is_some() {
+            let torn = torn.clone();
+            journal.append(&Event::JournalReopened(JournalReopened { torn }))?;
+        }
         Ok(Reopened {
             journal,
             found,

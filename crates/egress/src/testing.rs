@@ -3,18 +3,17 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
-use wardian_events::{Journal, MemorySink, SystemClock};
+use tokio_rustls::TlsConnector;
 use wardian_policy::{HostName, Manifest, Policy, PolicyInputs, Spelled};
 
 use crate::ca::provider;
@@ -23,6 +22,12 @@ use crate::{
     CertificateAuthority, Credentials, Dialer, Door, DoorConfig, DoorLimits, Listeners,
     OriginalDestination, PolicyCell, Resolver, Roots, Shared, UpstreamTls,
 };
+
+mod certificates;
+mod written;
+
+pub(crate) use certificates::{AUTHORITY, Quality, acceptor};
+pub(crate) use written::Written;
 
 /// Longer than anything here takes when it works.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,62 +42,6 @@ pub(crate) fn policy(manifest: &str) -> Policy {
     .unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The authority that vouches for the origins of the tests.
-pub(crate) struct TestAuthority {
-    issuer: Issuer<'static, KeyPair>,
-    pub(crate) pem: String,
-}
-
-pub(crate) static AUTHORITY: LazyLock<TestAuthority> = LazyLock::new(TestAuthority::new);
-
-impl TestAuthority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self {
-            issuer: Issuer::new(params, key),
-            pem,
-        }
-    }
-}
-
-/// How good an origin's certificate is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Quality {
-    Good,
-    Expired,
-    NotYet,
-    SelfSigned,
-}
-
-fn server_config(name: &str, quality: Quality) -> Arc<ServerConfig> {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    let day = Duration::from_secs(86400);
-    let now = SystemTime::now();
-    (params.not_before, params.not_after) = match quality {
-        Quality::Expired => ((now - 10 * day).into(), (now - day).into()),
-        Quality::NotYet => ((now + day).into(), (now + 10 * day).into()),
-        Quality::Good | Quality::SelfSigned => ((now - day).into(), (now + day).into()),
-    };
-    let certificate = match quality {
-        Quality::SelfSigned => params.self_signed(&key).unwrap(),
-        _ => params.signed_by(&key, &AUTHORITY.issuer).unwrap(),
-    };
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Arc::new(config)
-}
-
 /// Something at the far end that remembers what it was sent.
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
@@ -103,7 +52,7 @@ pub(crate) struct Origin {
 impl Origin {
     /// Speaks TLS, and answers the first bytes in it as HTTP.
     pub(crate) async fn tls(name: &str, quality: Quality) -> Self {
-        let acceptor = TlsAcceptor::from(server_config(name, quality));
+        let acceptor = acceptor(name, quality, &["http/1.1"]);
         Self::start(move |socket, seen| {
             let acceptor = acceptor.clone();
             async move {
@@ -234,7 +183,7 @@ pub(crate) struct TestDoor {
     pub(crate) dns: SocketAddr,
     pub(crate) dns_tcp: SocketAddr,
     original: Arc<ByPeer>,
-    sink: MemorySink,
+    written: Written,
     stop: Option<oneshot::Sender<()>>,
     served: Option<tokio::task::JoinHandle<()>>,
 }
@@ -245,17 +194,25 @@ pub(crate) fn dialer(resolve: impl Fn(&HostName) -> Vec<IpAddr> + Send + Sync + 
     Dialer::new(Resolver::with(resolve), tls, Duration::from_secs(5))
 }
 
+impl Deref for TestDoor {
+    type Target = Written;
+
+    fn deref(&self) -> &Written {
+        &self.written
+    }
+}
+
 impl TestDoor {
     pub(crate) async fn new(manifest: &str) -> Self {
         Self::with(manifest, Options::default()).await
     }
 
     pub(crate) async fn with(manifest: &str, options: Options) -> Self {
-        let sink = MemorySink::with_capacity(options.journal_bytes);
+        let (journal, written) = Written::journal(options.journal_bytes);
         let original = Arc::<ByPeer>::default();
         let door = Door::new(DoorConfig {
             policy: PolicyCell::new(policy(manifest)),
-            journal: Journal::with_sink(Box::new(sink.clone()), "test", SystemClock),
+            journal,
             ca: CertificateAuthority::generate("test").unwrap(),
             credentials: Credentials::new(),
             dialer: dialer(options.resolve),
@@ -275,7 +232,7 @@ impl TestDoor {
             dns: dns_udp.local_addr().unwrap(),
             dns_tcp: dns_tcp.local_addr().unwrap(),
             original,
-            sink,
+            written,
             stop: Some(stop),
             served: None,
         };
@@ -313,40 +270,6 @@ impl TestDoor {
         self.connect_to(SocketAddr::new(at.v4.into(), port)).await
     }
 
-    /// Verdicts are written before the program hears anything, other events soon after.
-    pub(crate) fn events(&self) -> Vec<serde_json::Value> {
-        let text = String::from_utf8(self.sink.bytes()).unwrap();
-        text.lines()
-            .map(|line| inner(serde_json::from_str(line).unwrap()))
-            .collect()
-    }
-
-    pub(crate) fn kind(&self, kind: &str) -> Vec<serde_json::Value> {
-        self.events()
-            .into_iter()
-            .filter(|event| event["kind"] == kind)
-            .collect()
-    }
-
-    pub(crate) fn denials(&self) -> Vec<String> {
-        self.events()
-            .iter()
-            .filter(|event| event["kind"] == "protocol_error" || event["verdict"] == "denied")
-            .map(|event| event["reason"].as_str().unwrap().to_owned())
-            .collect()
-    }
-
-    pub(crate) async fn wait_for(&self, kind: &str, count: usize) -> Vec<serde_json::Value> {
-        for _ in 0..500 {
-            let events = self.kind(kind);
-            if events.len() >= count {
-                return events;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("no {count} events of kind {kind} in {:#?}", self.events());
-    }
-
     /// Ends the door in order.
     pub(crate) async fn stop(&mut self) {
         drop(self.stop.take());
@@ -376,14 +299,6 @@ impl TestDoor {
             .map(|protocol| protocol.as_bytes().to_vec())
             .collect();
         TlsConnector::from(Arc::new(config))
-    }
-}
-
-/// The event of a record, whether the journal nests or flattens it.
-fn inner(record: serde_json::Value) -> serde_json::Value {
-    match record.get("event") {
-        Some(event) if event.is_object() => event.clone(),
-        _ => record,
     }
 }
 

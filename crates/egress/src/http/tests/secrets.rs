@@ -72,7 +72,7 @@ async fn the_placeholder_is_replaced_where_it_stands() {
         (used[0]["credential"].as_str(), used[0]["host"].as_str()),
         (Some("key"), Some(HOST))
     );
-    let journal = door.journal_text();
+    let journal = door.text();
     assert!(
         !journal.contains("canary") && !journal.contains("s3cr3t") && !journal.contains(&basic)
     );
@@ -162,7 +162,7 @@ async fn an_unverified_origin_gets_nothing_at_all() {
     let body = String::from_utf8(body).unwrap();
     assert!(body.contains("upstream_certificate_untrusted"), "{body}");
     assert!(door.kind("credential_used").is_empty());
-    assert!(!door.journal_text().contains("canary") && !body.contains("canary"));
+    assert!(!door.text().contains("canary") && !body.contains("canary"));
 }
 
 #[tokio::test]

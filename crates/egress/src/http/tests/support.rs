@@ -1,34 +1,29 @@
 //! A door with one connection at a time, and origins that count what reaches them.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls_pki_types::PrivateKeyDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use wardian_events::journal::MemorySink;
-use wardian_events::{Journal, SystemClock};
-use wardian_policy::{
-    CredentialName, Destination, Host, Manifest, Policy, PolicyInputs, Port, Scheme,
-};
+use wardian_policy::{CredentialName, Destination, Host, Port, Scheme};
 use zeroize::Zeroizing;
 
 use crate::CertificateAuthority;
 use crate::context::{DoorLimits, HttpConnection, PolicyCell, Shared, TlsName};
 use crate::credentials::{Credential, Credentials};
-use crate::dial::{Alpn, Dialer, Resolver};
+use crate::dial::Alpn;
 use crate::http::{ConnectionTotals, ServeError, serve};
 use crate::names::Names;
 use crate::refusals::Refusals;
-use crate::tls::{Roots, UpstreamTls};
+pub(super) use crate::testing::policy;
+use crate::testing::{Quality, Written, acceptor, dialer};
 
 pub(super) const HOST: &str = "api.test.example";
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -41,48 +36,6 @@ pub(super) enum Speaks {
     Tls(&'static [&'static str]),
     /// TLS with a certificate that nobody vouches for.
     UntrustedTls,
-}
-
-pub(super) struct Authority {
-    pub(super) pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-/// The authority that test policies trust.
-pub(super) static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| authority("trusted"));
-static STRANGER: LazyLock<Authority> = LazyLock::new(|| authority("stranger"));
-
-fn authority(name: &str) -> Authority {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, name);
-    let certificate = params.self_signed(&key).unwrap();
-    Authority {
-        pem: certificate.pem(),
-        issuer: Issuer::new(params, key),
-    }
-}
-
-fn acceptor(authority: &Authority, protocols: &[&str]) -> TlsAcceptor {
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec![HOST.to_owned()]).unwrap();
-    let leaf = leaf.signed_by(&key, &authority.issuer).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![leaf.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = protocols
-        .iter()
-        .map(|name| name.as_bytes().to_vec())
-        .collect();
-    TlsAcceptor::from(Arc::new(config))
 }
 
 pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -117,8 +70,8 @@ impl Origin {
         let handler = Arc::new(handler);
         let acceptor = match speaks {
             Speaks::Plain => None,
-            Speaks::Tls(protocols) => Some(acceptor(&AUTHORITY, protocols)),
-            Speaks::UntrustedTls => Some(acceptor(&STRANGER, &["http/1.1"])),
+            Speaks::Tls(protocols) => Some(acceptor(HOST, Quality::Good, protocols)),
+            Speaks::UntrustedTls => Some(acceptor(HOST, Quality::SelfSigned, &["http/1.1"])),
         };
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
@@ -269,7 +222,15 @@ pub(super) async fn read_message<IO: AsyncRead + Unpin>(
 /// A door whose policy is `manifest`.
 pub(super) struct TestDoor {
     pub(super) shared: Arc<Shared>,
-    sink: MemorySink,
+    written: Written,
+}
+
+impl Deref for TestDoor {
+    type Target = Written;
+
+    fn deref(&self) -> &Written {
+        &self.written
+    }
 }
 
 pub(super) struct Options {
@@ -288,16 +249,6 @@ impl Default for Options {
             resolves_to: "127.0.0.1",
         }
     }
-}
-
-pub(super) fn policy(manifest: &str) -> Policy {
-    let manifest =
-        Manifest::parse("policy.toml", manifest).unwrap_or_else(|error| panic!("{error}"));
-    Policy::build(&PolicyInputs {
-        manifest: Some(manifest),
-        ..PolicyInputs::default()
-    })
-    .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// One rule: all of `HOST` on the origin's port and on 443 and 80, pinned to the origin.
@@ -319,8 +270,6 @@ impl TestDoor {
 
     pub(super) fn with(manifest: &str, options: Options) -> Self {
         let policy = policy(manifest);
-        let mut tls = UpstreamTls::new(Roots::Empty);
-        tls.trust("test-ca.pem", AUTHORITY.pem.as_bytes()).unwrap();
         let mut credentials = Credentials::new();
         for (name, placeholder, secret) in options.secrets {
             let name = CredentialName::new(name).unwrap();
@@ -333,22 +282,20 @@ impl TestDoor {
             credentials.insert(name, credential);
         }
         let address: std::net::IpAddr = options.resolves_to.parse().unwrap();
-        let resolver = Resolver::with(move |_: &wardian_policy::HostName| vec![address]);
-        let sink = MemorySink::with_capacity(options.journal_bytes);
-        let journal = Journal::with_sink(Box::new(sink.clone()), "test", SystemClock);
+        let (journal, written) = Written::journal(options.journal_bytes);
         let shared = Shared {
             policy: PolicyCell::new(policy),
             refusals: Arc::new(Refusals::new(journal.clone())),
             journal,
             ca: CertificateAuthority::generate("test").unwrap(),
             credentials,
-            dialer: Dialer::new(resolver, tls, Duration::from_secs(5)),
+            dialer: dialer(move |_| vec![address]),
             names: Names::new(16),
             limits: options.limits,
         };
         Self {
             shared: Arc::new(shared),
-            sink,
+            written,
         }
     }
 
@@ -395,59 +342,6 @@ impl TestDoor {
 
     pub(super) async fn http(&self) -> Program {
         self.connect(Scheme::Http, Alpn::None).await
-    }
-
-    pub(super) fn journal_text(&self) -> String {
-        String::from_utf8(self.sink.bytes()).unwrap()
-    }
-
-    pub(super) fn events(&self) -> Vec<serde_json::Value> {
-        self.journal_text()
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-
-    /// Events of one kind.
-    pub(super) fn kind(&self, kind: &str) -> Vec<serde_json::Value> {
-        self.events()
-            .into_iter()
-            .map(inner)
-            .filter(|event| event["kind"] == kind)
-            .collect()
-    }
-
-    /// Reasons of all refusals, in order.
-    pub(super) fn denials(&self) -> Vec<String> {
-        self.events()
-            .into_iter()
-            .map(inner)
-            .filter(|event| event["kind"] == "protocol_error" || event["verdict"] == "denied")
-            .map(|event| event["reason"].as_str().unwrap().to_owned())
-            .collect()
-    }
-
-    /// Waits until the journal holds `count` events of `kind`.
-    pub(super) async fn wait_for(&self, kind: &str, count: usize) -> Vec<serde_json::Value> {
-        for _ in 0..500 {
-            let events = self.kind(kind);
-            if events.len() >= count {
-                return events;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!(
-            "no {count} events of kind {kind} in\n{}",
-            self.journal_text()
-        );
-    }
-}
-
-/// The event of a record, whether the journal nests or flattens it.
-fn inner(record: serde_json::Value) -> serde_json::Value {
-    match record.get("event") {
-        Some(event) if event.is_object() => event.clone(),
-        _ => record,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::io::BufRead;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use wardian_events::visible;
 
 /// `$HOME` if it is an absolute path, or else what `/etc/passwd` says of the effective user: services and
 /// `env -i` have no `HOME`.
@@ -19,6 +21,22 @@ pub(crate) fn home() -> Option<PathBuf> {
     })
 }
 
+/// A path as people write it: `~/api` below the home.
+pub(crate) fn short(path: &Path) -> String {
+    let home = home().filter(|home| home.parent().is_some());
+    shortened(path, home.as_deref())
+}
+
+fn shortened(path: &Path, home: Option<&Path>) -> String {
+    let below = home.and_then(|home| path.strip_prefix(home).ok());
+    let path = match below {
+        Some(below) if below.as_os_str().is_empty() => PathBuf::from("~"),
+        Some(below) => Path::new("~").join(below),
+        None => path.to_owned(),
+    };
+    visible(&path.to_string_lossy()).into_owned()
+}
+
 /// The sixth field of the first line of a passwd(5) file whose third is `uid`.
 fn of_user(passwd: impl BufRead, uid: u32) -> Option<PathBuf> {
     passwd.split(b'\n').map_while(Result::ok).find_map(|line| {
@@ -33,6 +51,14 @@ fn of_user(passwd: impl BufRead, uid: u32) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_below_the_home_are_short() {
+        let shortened = |path: &str| shortened(Path::new(path), Some(Path::new("/home/ann")));
+        assert_eq!(shortened("/home/ann/api"), "~/api");
+        assert_eq!(shortened("/home/ann"), "~");
+        assert_eq!(shortened("/home/anna/api\n"), "/home/anna/api\\x0a");
+    }
 
     #[test]
     fn reads_passwd() {

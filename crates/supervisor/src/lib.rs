@@ -2,7 +2,8 @@
 //! and takes everything down with it.
 //!
 //! [`serve()`] is its whole life; [`protocol`] is what it and its client say to each other; [`log`] is
-//! where it says what went wrong; [`sweep`](mod@sweep) cleans up after one that was killed.
+//! where it says what went wrong; [`sweep`](mod@sweep) cleans up after one that was killed,
+//! and [`work`] tells what of it would be missed.
 
 mod client;
 mod confinement;
@@ -17,5 +18,6 @@ mod record;
 mod serve;
 mod snapshots;
 pub mod sweep;
+pub mod work;
 
 pub use serve::serve;

@@ -18,6 +18,7 @@ use wardian_events::LimitReached;
 use wardian_policy::{LimitKind, Manifest, ManifestError, Policy, PolicyError, PolicyInputs};
 use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::builtin::Ended;
+use wardian_sandbox::record::KeptWorkspace;
 
 use crate::log::LogLevel;
 
@@ -164,8 +165,10 @@ pub struct End {
     pub how: How,
     /// Limits that it ran into, whether they ended it or not.
     pub limits: Vec<LimitReached>,
-    /// Upper layers that hold work.
-    pub kept: Vec<PathBuf>,
+    /// Workspaces that hold work.
+    pub kept: Vec<KeptWorkspace>,
+    /// Files and directories that git ignores, and that are gone.
+    pub dropped: usize,
     pub milliseconds: u64,
 }
 

@@ -15,13 +15,13 @@ use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::builtin::Ended;
 use wardian_sandbox::ids::Privilege;
 use wardian_sandbox::janitor::Janitor;
-use wardian_sandbox::record::SandboxRecord;
+use wardian_sandbox::record::{KeptWorkspace, SandboxRecord};
 use wardian_sandbox::state::SandboxDirectory;
 
 use crate::failure::Failed;
 use crate::limits::Placed;
 use crate::protocol::{End, How};
-use crate::sweep::{self, HowEnded, unix_time};
+use crate::sweep::{self, HowEnded, Settled, unix_time};
 
 /// The program is the first command of its sandbox.
 const PROGRAM: Command = Command(1);
@@ -58,14 +58,12 @@ impl Recorder {
             workspaces: spec.workspaces.clone(),
             persistence: spec.persistence,
             privilege,
-            created: unix_time(),
+            started: unix_time(),
             supervisor: std::process::id(),
             cgroups: Vec::new(),
             ended: None,
         };
-        directory.write_record(&record).map_err(Failed::sandbox)?;
-        let journal = Journal::create(&directory.journal(), spec.name.as_str(), SystemClock)
-            .map_err(|error| Failed::sandbox(format!("{error}: {}", source(&error))))?;
+        let journal = open_journal(directory, &record)?;
         Ok(Self {
             directory: directory.clone(),
             record,
@@ -176,11 +174,13 @@ impl Recorder {
             },
         };
         let record = self.record.clone();
-        let kept = sweep::settle(&self.directory, record, ended, self.janitor.as_deref())
-            .map_err(Failed::sandbox)?;
+        let Settled { kept, dropped } =
+            sweep::settle(&self.directory, record, ended, self.janitor.as_deref())
+                .map_err(Failed::sandbox)?;
         self.stopped(&how, &kept)?;
         Ok(End {
             kept,
+            dropped,
             milliseconds: self.milliseconds(),
             how,
             limits: self.limits,
@@ -225,7 +225,7 @@ impl Recorder {
             .map_err(Failed::sandbox)
     }
 
-    fn stopped(&self, how: &How, kept: &[PathBuf]) -> Result<(), Failed> {
+    fn stopped(&self, how: &How, kept: &[KeptWorkspace]) -> Result<(), Failed> {
         let tally = Tally::of_commands(&self.directory.journal()).unwrap_or_default();
         self.append(&Event::SandboxStopped(SandboxStopped {
             cause: match how {
@@ -241,10 +241,7 @@ impl Recorder {
             milliseconds: self.milliseconds(),
             allowed: tally.allowed,
             denied: tally.denied,
-            kept: kept
-                .iter()
-                .map(|path| sweep::workspace_changes(path))
-                .collect(),
+            kept: kept.iter().map(sweep::on_record).collect(),
         }))
     }
 
@@ -265,6 +262,28 @@ fn always_enforced() -> impl Iterator<Item = String> {
     .into_iter()
     .map(str::to_owned)
     .chain(landlock)
+}
+
+/// Writes the record too. Whatever the moment at which this is cut off, a clean-up knows what to do: a
+/// directory without a record is nothing, a record that tells of no end is of a sandbox that was killed.
+fn open_journal(directory: &SandboxDirectory, record: &SandboxRecord) -> Result<Journal, Failed> {
+    let (path, name) = (directory.journal(), directory.name().as_str());
+    let failed =
+        |error: &dyn std::error::Error| Failed::sandbox(format!("{error}: {}", source(error)));
+    let write = |record| directory.write_record(record).map_err(Failed::sandbox);
+    let Some(earlier) = directory.read_record().map_err(Failed::sandbox)? else {
+        let journal = Journal::create(&path, name, SystemClock).map_err(|error| failed(&error))?;
+        write(record)?;
+        return Ok(journal);
+    };
+    write(record)?;
+    match Journal::reopen(&path, name, SystemClock) {
+        Ok(reopened) => Ok(reopened.journal),
+        Err(error) => {
+            write(&earlier)?;
+            Err(failed(&error))
+        }
+    }
 }
 
 fn shown(spec: &SandboxSpec) -> Vec<String> {

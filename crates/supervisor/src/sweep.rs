@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
@@ -16,12 +16,18 @@ use wardian_linux::SyscallError;
 use wardian_linux::cgroup;
 use wardian_sandbox::SandboxName;
 use wardian_sandbox::janitor::{Janitor, remove_whole};
-use wardian_sandbox::record::{Ended, SandboxRecord};
+use wardian_sandbox::plan::SNAPSHOT;
+use wardian_sandbox::record::{Ended, KeptWorkspace, SandboxRecord};
 use wardian_sandbox::spec::Persistence;
 use wardian_sandbox::state::{Lock, SandboxDirectory, StateError, StateRoot};
 
+use crate::work::{self, Found};
+
 /// What stays of a sandbox, below its layers.
 const KEPT_LAYERS: [&str; 2] = ["home", "workspaces"];
+/// What goes of each workspace that stays: the kernel's own, which even the owner cannot read, and the files
+/// of the base, if they had to be written out.
+const MADE_ANEW: [&str; 2] = ["work", SNAPSHOT];
 
 #[derive(Debug, Error)]
 pub enum SweepError {
@@ -38,7 +44,7 @@ pub enum SweepError {
 pub struct Swept {
     pub name: String,
     /// Work that was found, and is kept.
-    pub kept: Vec<PathBuf>,
+    pub kept: Vec<KeptWorkspace>,
 }
 
 /// What a clean-up came to. One sandbox that resists keeps nobody from the others.
@@ -81,25 +87,26 @@ fn sweep_one(directory: &SandboxDirectory) -> Result<Option<Swept>, SweepError> 
             return Ok(None);
         }
     };
-    let created = record.created;
+    let started = record.started;
     let cut_off = HowEnded::default();
-    let kept = settle(directory, record, cut_off, None)?;
-    close_journal(directory, created, &kept);
+    let Settled { kept, .. } = settle(directory, record, cut_off, None)?;
+    close_journal(directory, started, &kept);
     Ok(Some(Swept {
         name: directory.name().to_string(),
         kept,
     }))
 }
 
-/// Whether the journal tells of a program that may have run, or there is work of one. A journal that
-/// cannot be read may tell anything.
+/// Whether the journal tells of a program that may have run. One that cannot be read may tell anything, and
+/// of one that is gone, the work may be left.
 pub(crate) fn is_worth_keeping(directory: &SandboxDirectory, record: &SandboxRecord) -> bool {
-    !work(directory, record).is_ok_and(|work| work.is_empty())
-        || match read(&directory.journal()) {
-            Ok(entries) => may_have_run(entries),
-            Err(ReadError::Open { source, .. }) => source.kind() != io::ErrorKind::NotFound,
-            Err(_) => true,
+    match read(&directory.journal()) {
+        Ok(entries) => may_have_run(entries),
+        Err(ReadError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            !work::find(directory, record).kept.is_empty()
         }
+        Err(_) => true,
+    }
 }
 
 fn may_have_run(entries: impl Iterator<Item = Result<Entry, ReadError>>) -> bool {
@@ -125,7 +132,7 @@ fn may_have_run(entries: impl Iterator<Item = Result<Entry, ReadError>>) -> bool
 
 /// Writes the end that the supervisor did not live to write. A journal that does not verify is left
 /// as it is: `wardian verify` names what is wrong with it.
-fn close_journal(directory: &SandboxDirectory, created: u64, kept: &[PathBuf]) {
+fn close_journal(directory: &SandboxDirectory, started: u64, kept: &[KeptWorkspace]) {
     let name = directory.name().as_str();
     if let Ok(reopened) = Journal::reopen(&directory.journal(), name, SystemClock) {
         let _ = reopened
@@ -133,18 +140,18 @@ fn close_journal(directory: &SandboxDirectory, created: u64, kept: &[PathBuf]) {
             .append(&Event::SandboxStopped(SandboxStopped {
                 cause: StopCause::SupervisorLost,
                 exit: None,
-                milliseconds: unix_time().saturating_sub(created) * 1000,
+                milliseconds: unix_time().saturating_sub(started) * 1000,
                 allowed: 0,
                 denied: 0,
-                kept: kept.iter().map(|path| workspace_changes(path)).collect(),
+                kept: kept.iter().map(on_record).collect(),
             }));
     }
 }
 
-pub(crate) fn workspace_changes(path: &Path) -> Kept {
+pub(crate) fn on_record(kept: &KeptWorkspace) -> Kept {
     Kept {
-        what: "workspace changes".to_owned(),
-        path: path.display().to_string(),
+        what: kept.work.to_string(),
+        path: kept.upper.display().to_string(),
     }
 }
 
@@ -159,18 +166,26 @@ pub struct HowEnded {
     pub why: Option<String>,
 }
 
+/// What became of a sandbox's layers.
+#[derive(Debug)]
+pub struct Settled {
+    pub kept: Vec<KeptWorkspace>,
+    /// Files and directories that git ignores, and that are gone.
+    pub dropped: usize,
+}
+
 /// Ends a sandbox on disk: keeps what would be missed, removes the rest, and says so in its record.
-/// Returns what was kept.
 pub fn settle(
     directory: &SandboxDirectory,
     mut record: SandboxRecord,
     how: HowEnded,
     janitor: Option<&Janitor>,
-) -> Result<Vec<PathBuf>, SweepError> {
+) -> Result<Settled, SweepError> {
     remove_cgroups(&record)?;
-    let kept = work(directory, &record)?;
+    let Found { kept, ignored } = work::find(directory, &record);
     let stays = !kept.is_empty() || record.persistence == Persistence::Named;
     remove_layers(directory, &record, stays, janitor)?;
+    let dropped = if stays { 0 } else { ignored };
     let HowEnded {
         status,
         limits,
@@ -182,9 +197,10 @@ pub fn settle(
         limits,
         why,
         kept: kept.clone(),
+        dropped,
     });
     directory.write_record(&record)?;
-    Ok(kept)
+    Ok(Settled { kept, dropped })
 }
 
 /// Takes back a start whose program never ran, as far as the confined supervisor itself may. Whoever
@@ -208,18 +224,6 @@ pub fn remove_taken_back(directory: &SandboxDirectory) -> Result<(), SweepError>
         Some(lock) => remove(directory, lock),
         None => Ok(()),
     }
-}
-
-/// Upper layers that hold what a program did.
-fn work(directory: &SandboxDirectory, record: &SandboxRecord) -> Result<Vec<PathBuf>, SweepError> {
-    let mut work = Vec::new();
-    for (number, workspace) in record.workspaces.iter() {
-        let upper = directory.workspace(number).upper();
-        if workspace.mode.is_layered() && holds_something(&upper)? {
-            work.push(upper);
-        }
-    }
-    Ok(work)
 }
 
 fn remove_cgroups(record: &SandboxRecord) -> Result<(), SyscallError> {
@@ -251,8 +255,9 @@ fn remove_layers(
         }
     }
     for (number, _) in record.workspaces.iter() {
-        // The kernel's own, which even the owner cannot read.
-        remove_whole(&directory.workspace(number).path().join("work"), janitor)?;
+        for name in MADE_ANEW {
+            remove_whole(&directory.workspace(number).path().join(name), janitor)?;
+        }
     }
     Ok(())
 }
@@ -267,25 +272,16 @@ pub fn remove_empty_cgroups(directory: &SandboxDirectory) {
     }
 }
 
-/// Removes a dead sandbox with all it holds, its work and its journal included.
+/// Removes a dead sandbox with all it holds, its work and its journal included. Its record goes first: should
+/// this be cut off, the next clean-up ends it.
 pub fn remove(directory: &SandboxDirectory, lock: Lock) -> Result<(), SweepError> {
     if let Ok(Some(record)) = directory.read_record() {
         remove_cgroups(&record)?;
+        directory.remove_record()?;
     }
     remove_whole(directory.path(), None)?;
     drop(lock);
     Ok(())
-}
-
-fn holds_something(upper: &Path) -> Result<bool, SweepError> {
-    match fs::read_dir(upper) {
-        Ok(mut entries) => Ok(entries.next().is_some()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(SweepError::Io {
-            path: upper.to_owned(),
-            source,
-        }),
-    }
 }
 
 /// Seconds since 1970.

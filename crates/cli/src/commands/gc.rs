@@ -5,14 +5,15 @@ use clap::Args;
 use wardian_supervisor::sweep::{Sweep, sweep};
 
 use crate::failure::{BAD_NEWS, Outcome};
-use crate::output::{self, Tone, visible_path};
+use crate::kept;
+use crate::output::{self, Tone};
 use crate::sandboxes;
 
 /// Clean up after sandboxes whose supervisor was killed
 ///
-/// Every `wardian run` does this too. Nothing that a program inside wrote to its
-/// workspace is lost: changes are kept, and named. Records of sandboxes that
-/// ended stay until `wardian rm` removes them.
+/// Every `wardian run` does this too. Work is never removed: it is kept, and named.
+/// Records of sandboxes that ended, and their work, stay until `wardian rm` removes
+/// them.
 ///
 /// Examples:
 ///
@@ -26,18 +27,9 @@ impl Gc {
         let Sweep { swept, failed } = sweep(&sandboxes::state_root()?)?;
         let mut out = io::stdout().lock();
         for sandbox in swept {
-            match sandbox.kept.as_slice() {
-                [] => writeln!(out, "{}: cleaned up", sandbox.name)?,
-                kept => {
-                    for path in kept {
-                        writeln!(
-                            out,
-                            "{}: cleaned up, changes kept in {}",
-                            sandbox.name,
-                            visible_path(path)
-                        )?;
-                    }
-                }
+            match kept::in_words(&sandbox.kept) {
+                None => writeln!(out, "{}: cleaned up", sandbox.name)?,
+                Some(work) => writeln!(out, "{}: cleaned up, kept: {work}", sandbox.name)?,
             }
         }
         out.flush()?;

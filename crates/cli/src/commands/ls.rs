@@ -7,8 +7,10 @@ use serde::Serialize;
 use wardian_events::{
     Event, Exit, ReadError, SandboxStarted, SandboxStopped, StopCause, Timestamp, last, read,
 };
+use wardian_sandbox::record::KeptWorkspace;
 
 use crate::failure::Outcome;
+use crate::kept;
 use crate::output::{self, Colour, Table, Tone};
 use crate::sandboxes::{self, Sandbox};
 use crate::units;
@@ -28,12 +30,15 @@ use crate::units;
 ///
 /// `exited 1, pids limit` ran into a limit on its way. A start that failed is not
 /// listed: it leaves nothing. Sandboxes that have ended stay listed until
-/// `wardian rm` removes them, with their records and kept changes. Times are in UTC.
+/// `wardian rm` removes them, with their records and their work. WORK is what was
+/// done in the workspaces and would be missed; `wardian diff NAME` shows it. Times
+/// are in UTC.
 ///
 /// Examples:
 ///
 ///   wardian ls
 ///   wardian ls --json | jq -r '.[] | select(.state == "running") | .name'
+///   wardian ls --json | jq -r '.[] | select(.work != []) | .name'
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Ls {
@@ -63,6 +68,7 @@ impl Ls {
             "STARTED",
             "ALLOWED",
             "DENIED",
+            "WORK",
             "COMMAND",
             "WORKSPACE",
         ]);
@@ -100,6 +106,8 @@ struct Listed {
     allowed: Option<u64>,
     denied: Option<u64>,
     kept: Vec<String>,
+    /// What was done in the workspaces, of those that hold work.
+    work: Vec<KeptWorkspace>,
     directory: String,
     /// Why something above is missing that should be there.
     problem: Option<String>,
@@ -131,7 +139,9 @@ impl Listed {
             (false, true) => State::Stopped,
             (false, false) => State::Lost,
         };
-        let (limits, why) = ended.map(|ended| (ended.limits, ended.why)).unzip();
+        let (limits, why, work) = ended.map_or_else(Default::default, |ended| {
+            (ended.limits, ended.why, ended.kept)
+        });
         let (time, started) = ends.started.unzip();
         let (command, workspace) = started
             .map(|started| (started.command, started.workspace))
@@ -145,8 +155,8 @@ impl Listed {
             workspace,
             cause: stopped.map(|stopped| stopped.cause),
             exit: stopped.and_then(|stopped| stopped.exit),
-            limits: limits.unwrap_or_default(),
-            why: why.flatten(),
+            limits,
+            why,
             milliseconds: stopped.map(|stopped| stopped.milliseconds),
             allowed: stopped.map(|stopped| stopped.allowed),
             denied: stopped.map(|stopped| stopped.denied),
@@ -156,6 +166,7 @@ impl Listed {
                 .flat_map(|stopped| &stopped.kept)
                 .map(|kept| kept.path.clone())
                 .collect(),
+            work,
             directory: sandbox.directory().display().to_string(),
             problem,
         }
@@ -186,8 +197,16 @@ impl Listed {
         }
     }
 
-    fn row(self) -> [(Tone, String); 7] {
+    fn row(self) -> [(Tone, String); 8] {
         let (tone, state) = self.shown_state();
+        let work = match self.work.as_slice() {
+            [] => (Tone::Plain, "-".into()),
+            [one] => (Tone::Good, shortened(&one.work.to_string())),
+            several => {
+                let work = kept::in_words(several).unwrap_or_default();
+                (Tone::Good, shortened(&work))
+            }
+        };
         let or_dash = |text: Option<String>| (Tone::Plain, text.unwrap_or_else(|| "-".into()));
         [
             (Tone::Plain, self.name),
@@ -195,6 +214,7 @@ impl Listed {
             or_dash(self.started.map(minutes)),
             or_dash(self.allowed.map(|count| count.to_string())),
             or_dash(self.denied.map(|count| count.to_string())),
+            work,
             or_dash(
                 self.command
                     .map(|command| shortened(&units::command(&command))),

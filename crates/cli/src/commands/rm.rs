@@ -6,15 +6,16 @@ use clap::Args;
 use wardian_events::visible;
 use wardian_sandbox::state::SandboxDirectory;
 use wardian_supervisor::sweep::{remove, sweep};
+use wardian_supervisor::work;
 
 use crate::failure::{Failure, Outcome};
-use crate::output::visible_path;
+use crate::kept;
 use crate::sandboxes::{self, Sandbox};
 
-/// Remove sandboxes that have ended, with their records and kept changes
+/// Remove sandboxes that have ended, with their records and their work
 ///
-/// Asks before it removes changes that a program made to its workspace. A running
-/// sandbox is not removed: end its `wardian run` first.
+/// Asks before it removes work, and says what it is. A running sandbox is not removed:
+/// end its `wardian run` first.
 ///
 /// Examples:
 ///
@@ -23,7 +24,7 @@ use crate::sandboxes::{self, Sandbox};
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Rm {
-    /// Remove kept changes without asking
+    /// Remove work without asking
     #[arg(long, short)]
     force: bool,
 
@@ -61,11 +62,12 @@ impl Rm {
             && let Some(loss) = loss(directory)
             && !confirm(&format!("{name}: {loss}. Remove it all the same?"))?
         {
-            return Err(
-                Failure::from(anyhow!("{name} was not removed: {loss}")).hint(format!(
+            let failure = Failure::from(anyhow!("{name} was not removed: {loss}"));
+            return Err(failure
+                .hint(format!("`wardian diff {name}` shows it"))
+                .hint(format!(
                     "`wardian rm --force {name}` removes it without asking"
-                )),
-            );
+                )));
         }
         Ok(remove(directory, lock)?)
     }
@@ -73,19 +75,19 @@ impl Rm {
 
 /// What would be lost with a sandbox besides its record.
 fn loss(directory: &SandboxDirectory) -> Option<String> {
-    match directory.read_record() {
-        Ok(record) => {
-            let kept = record?.ended?.kept;
-            Some(format!(
-                "it holds changes in {}",
-                visible_path(kept.first()?)
-            ))
+    let record = match directory.read_record() {
+        Ok(record) => record?,
+        Err(error) => {
+            let error = error.to_string();
+            return Some(format!("what it holds cannot be told: {}", visible(&error)));
         }
-        Err(error) => Some(format!(
-            "what it holds cannot be told: {}",
-            visible(&error.to_string())
-        )),
-    }
+    };
+    let kept = match record.ended {
+        Some(ended) => ended.kept,
+        // It could not be cleaned up after.
+        None => work::find(directory, &record).kept,
+    };
+    kept::in_words(&kept).map(|work| format!("it holds work ({work})"))
 }
 
 /// Without a terminal nobody can say yes.

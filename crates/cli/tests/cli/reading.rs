@@ -132,6 +132,8 @@ fn unknown_names_are_met_with_near_ones() {
     home.recorded("gitea", &[started("gitea")]);
     assert_snapshot!("unknown_near", home.run(&["verify", "gitae"]));
     assert_snapshot!("unknown_far", home.run(&["events", "..\x1b[2J"]));
+    home.recorded("work", &[started("work"), stopped()]);
+    home.record("work", WORK);
     fs::create_dir_all(home.sandbox("empty")).unwrap();
     assert_snapshot!("no_journal", home.run(&["events", "empty"]));
 }
@@ -232,6 +234,47 @@ fn what_is_odd_about_a_whole_journal_is_said() {
     assert_snapshot!("events_reopened", home.run(&["events", "gitea"]));
 }
 
+/// A record of a sandbox that holds work in two places.
+const WORK: &str = r#"{
+    "command": ["claude"],
+    "workspaces": {
+        "main": { "path": "/home/ann/acme", "mode": "clone" },
+        "others": [{ "path": "/home/ann/web", "mode": "overlay" }]
+    },
+    "persistence": "ephemeral",
+    "privilege": "rootless",
+    "started": 1795235027,
+    "supervisor": 7,
+    "cgroups": [],
+    "ended": {
+        "at": 1795235211,
+        "status": 0,
+        "kept": [
+            {
+                "path": "/home/ann/acme",
+                "upper": "/state/workspaces/0/upper",
+                "work": { "kind": "session", "refs": 1, "files": 3, "left_out": 0 }
+            },
+            {
+                "path": "/home/ann/web",
+                "upper": "/state/workspaces/1/upper",
+                "work": { "kind": "changes" }
+            }
+        ]
+    }
+}"#;
+
+#[test]
+fn work_is_not_removed_unasked() {
+    let home = Home::new();
+    home.recorded("work", &[started("work"), stopped()]);
+    home.record("work", WORK);
+    assert_snapshot!("rm_work", home.run(&["rm", "work"]));
+    assert!(home.sandbox("work").exists());
+    assert_eq!(home.run(&["rm", "--force", "work"]), "");
+    assert!(!home.sandbox("work").exists());
+}
+
 #[test]
 fn sandboxes_are_listed() {
     let home = Home::new();
@@ -240,6 +283,8 @@ fn sandboxes_are_listed() {
     home.recorded("running", &[started("running")]);
     let _alive = home.keep_alive("running");
     home.recorded("lost", &[started("lost")]);
+    home.recorded("work", &[started("work"), stopped()]);
+    home.record("work", WORK);
     fs::create_dir_all(home.sandbox("empty")).unwrap();
     fs::create_dir_all(home.sandbox("odd")).unwrap();
     fs::write(home.sandbox("odd").join("journal.jsonl"), "junk\n").unwrap();

@@ -25,6 +25,7 @@ use super::plan::Planned;
 use super::relay::{Pipes, Terminal, Wiring};
 use super::{log, missing, summary, workspaces};
 use crate::failure::{Failure, Outcome};
+use crate::kept;
 use crate::output::{self, Tone};
 use crate::sandboxes;
 
@@ -68,12 +69,8 @@ fn clean_up_after_others(root: &StateRoot, quiet: bool) {
     match sweep(root) {
         Ok(Sweep { swept, failed }) => {
             for sandbox in swept.iter().filter(|_| !quiet) {
-                for path in &sandbox.kept {
-                    let text = format!(
-                        "{} was cut off; its changes are kept in {}",
-                        sandbox.name,
-                        path.display()
-                    );
+                if let Some(work) = kept::in_words(&sandbox.kept) {
+                    let text = format!("{} was cut off; kept: {work}", sandbox.name);
                     output::say(Tone::Warning, "note", &text);
                 }
             }
@@ -276,7 +273,7 @@ impl Session {
         match outcome {
             Conversation::Ended(end) => {
                 if !self.quiet {
-                    summary::print(&self.directory, &end);
+                    summary::print(&self.directory, spec.persistence, &end);
                     missing::explain(&end.how, spec);
                 }
                 Ok(ExitCode::from(status(&end.how)))

@@ -3,16 +3,18 @@
 use wardian_events::{LimitReached, Tally};
 use wardian_policy::LimitKind;
 use wardian_sandbox::builtin::Ended;
+use wardian_sandbox::spec::Persistence;
 use wardian_sandbox::state::SandboxDirectory;
 use wardian_supervisor::protocol::{End, How};
 
+use crate::kept;
 use crate::output::{self, Tone};
 use crate::units;
 
 /// Hosts named before the rest is only counted.
 const MAX_PLACES: usize = 5;
 
-pub(super) fn print(directory: &SandboxDirectory, end: &End) {
+pub(super) fn print(directory: &SandboxDirectory, persistence: Persistence, end: &End) {
     let name = directory.name();
     let tally = Tally::of_commands(&directory.journal()).unwrap_or_default();
     let duration = units::milliseconds(end.milliseconds);
@@ -54,11 +56,23 @@ pub(super) fn print(directory: &SandboxDirectory, end: &End) {
             &format!("wardian events {name} --denied"),
         );
     }
-    for path in &end.kept {
-        output::say(Tone::Good, "  kept", &path.display().to_string());
+    for line in kept::counted_lines(&end.kept) {
+        output::say(Tone::Good, "  kept", &line);
     }
-    if !end.kept.is_empty() {
-        output::say(Tone::Faint, "  drop", &format!("wardian rm {name}"));
+    if let Some(dropped) = kept::dropped(end.dropped) {
+        output::say(Tone::Plain, "  dropped", &dropped);
+    }
+    let next: &[(&str, &str)] = match (end.kept.as_slice(), persistence) {
+        ([_, ..], _) => &[("see", "diff"), ("take", "apply"), ("drop", "rm")],
+        ([], Persistence::Named) => &[("go on", "resume"), ("drop", "rm")],
+        ([], Persistence::Ephemeral) => &[],
+    };
+    for (what, verb) in next {
+        output::say(
+            Tone::Faint,
+            &format!("  {what}"),
+            &format!("wardian {verb} {name}"),
+        );
     }
 }
 

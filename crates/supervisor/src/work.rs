@@ -1,0 +1,156 @@
+//! What of a sandbox's workspaces somebody would miss, told at once and without git.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use wardian_git::review;
+use wardian_sandbox::record::{KeptWorkspace, SandboxRecord, Work};
+use wardian_sandbox::spec::WorkspaceMode;
+use wardian_sandbox::state::SandboxDirectory;
+
+/// Of a sandbox in which nothing runs.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub kept: Vec<KeptWorkspace>,
+    /// Files and directories that git ignores: nobody misses them.
+    pub ignored: usize,
+}
+
+/// Looks into every workspace that has layers of its own. What cannot be told is kept.
+pub fn find(directory: &SandboxDirectory, record: &SandboxRecord) -> Found {
+    let mut found = Found::default();
+    for (number, workspace) in record.workspaces.iter() {
+        let state = directory.workspace(number);
+        let work = match workspace.mode {
+            WorkspaceMode::Clone => of_session(state.path(), &mut found.ignored),
+            WorkspaceMode::Overlay => of_overlay(&state.upper()),
+            WorkspaceMode::Bind | WorkspaceMode::BindReadOnly => None,
+        };
+        found.kept.extend(work.map(|work| KeptWorkspace {
+            path: workspace.path.clone(),
+            upper: state.upper(),
+            work,
+        }));
+    }
+    found
+}
+
+fn of_session(state: &Path, ignored: &mut usize) -> Option<Work> {
+    // Of a session that was dropped at an earlier end, nothing is there to be looked at.
+    if matches!(fs::symlink_metadata(state), Err(error) if error.kind() == io::ErrorKind::NotFound)
+    {
+        return None;
+    }
+    match review::Work::find(state) {
+        Ok(work) => {
+            *ignored += work.ignored;
+            work.is_missed().then_some(Work::Session {
+                refs: work.refs,
+                files: work.files,
+                left_out: work.left_out,
+            })
+        }
+        Err(error) => Some(Work::Unknown {
+            why: error.to_string(),
+        }),
+    }
+}
+
+fn of_overlay(upper: &Path) -> Option<Work> {
+    match fs::read_dir(upper) {
+        Ok(mut entries) => entries.next().is_some().then_some(Work::Changes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(Work::Unknown {
+            why: format!("{}: {error}", upper.display()),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use wardian_sandbox::SandboxName;
+    use wardian_sandbox::ids::Privilege;
+    use wardian_sandbox::spec::{Persistence, Workspace, Workspaces};
+
+    use super::*;
+
+    fn found(mode: WorkspaceMode, prepare: impl FnOnce(&Path)) -> Found {
+        let base = tempfile::tempdir().unwrap();
+        let name = SandboxName::parse("one").unwrap();
+        let directory = SandboxDirectory::at(base.path().to_owned(), name);
+        fs::create_dir_all(directory.workspace(0).upper()).unwrap();
+        prepare(&directory.workspace(0).upper());
+        let main = Workspace {
+            path: "/home/ann/api".into(),
+            mode,
+        };
+        let record = SandboxRecord {
+            command: Vec::new(),
+            workspaces: Workspaces::new(main, Vec::new()),
+            persistence: Persistence::Ephemeral,
+            privilege: Privilege::Rootless,
+            started: 0,
+            supervisor: 1,
+            cgroups: Vec::new(),
+            ended: None,
+        };
+        find(&directory, &record)
+    }
+
+    #[test]
+    fn anything_in_an_overlay_is_work() {
+        let overlay = WorkspaceMode::Overlay;
+        assert!(found(overlay, |_| ()).kept.is_empty());
+        let kept = found(overlay, |upper| {
+            symlink("/nowhere", upper.join("x")).unwrap()
+        })
+        .kept;
+        assert!(matches!(
+            &kept[..],
+            [KeptWorkspace {
+                work: Work::Changes,
+                ..
+            }]
+        ));
+        assert!(
+            found(overlay, |upper| fs::remove_dir(upper).unwrap())
+                .kept
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_kept() {
+        let kept = found(WorkspaceMode::Clone, |_| ()).kept;
+        assert!(matches!(
+            &kept[..],
+            [KeptWorkspace {
+                work: Work::Unknown { .. },
+                ..
+            }]
+        ));
+        let kept = found(WorkspaceMode::Overlay, |upper| {
+            fs::remove_dir(upper).unwrap();
+            fs::write(upper, "").unwrap();
+        })
+        .kept;
+        assert!(matches!(
+            &kept[..],
+            [KeptWorkspace {
+                work: Work::Unknown { .. },
+                ..
+            }]
+        ));
+    }
+
+    #[test]
+    fn what_was_written_to_the_users_own_directory_is_there_anyway() {
+        let kept = found(WorkspaceMode::Bind, |upper| {
+            fs::write(upper.join("x"), "").unwrap()
+        });
+        assert!(kept.kept.is_empty());
+    }
+}

@@ -5,6 +5,7 @@
 //!     lock             held (flock) by the CLI and the supervisor while the sandbox lives
 //!     record.json      what it is, for `ls`, `gc` and whoever cleans up after a crash
 //!     journal.jsonl    the record of what it did
+//!     start.json       how it was started, for whoever resumes it
 //!     supervisor.log   what the supervisor said last, and supervisor.log.old before that
 //!     layers/          upper layers and the private home, while it lives or keeps work
 //!         workspaces/<n>/  the n-th directory that it works on

@@ -7,7 +7,9 @@ mod host;
 mod log;
 mod missing;
 mod plan;
+mod recorded;
 mod relay;
+mod resumed;
 mod secrets;
 mod session;
 mod summary;
@@ -17,6 +19,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
+
+pub(super) use resumed::{Again, resume};
 
 use crate::failure::Outcome;
 
@@ -49,17 +54,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// Reach this place: HOST, HOST:PORT, '*.DOMAIN', or 'METHOD https://HOST/PATH/**'
-    #[arg(long, value_name = "PLACE")]
-    allow: Vec<String>,
-
-    /// Rules, credentials, limits and variables from a TOML or JSON file
-    #[arg(long, value_name = "FILE")]
-    policy: Option<std::path::PathBuf>,
-
-    /// Add a built-in set of rules, such as `github`
-    #[arg(long, value_name = "NAME")]
-    preset: Vec<String>,
+    #[command(flatten)]
+    reach: Reach,
 
     /// Work on a directory itself instead of a copy: the current one, or DIR; `:ro` to read only
     #[arg(
@@ -99,33 +95,8 @@ pub(crate) struct Run {
     #[arg(long)]
     no_autonomy: bool,
 
-    /// Set a variable inside; NAME alone takes its value from outside
-    #[arg(long, value_name = "NAME[=VALUE]")]
-    env: Vec<String>,
-
-    /// Most memory, such as 4G
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<String>,
-
-    /// Most processors, such as 2 or 0.5
-    #[arg(long, value_name = "COUNT")]
-    cpus: Option<String>,
-
-    /// Most processes and threads
-    #[arg(long, value_name = "COUNT")]
-    pids: Option<String>,
-
-    /// Most open files of one process
-    #[arg(long, value_name = "COUNT")]
-    files: Option<String>,
-
-    /// Most disk space for what the program writes, such as 10G
-    #[arg(long, value_name = "SIZE")]
-    disk: Option<String>,
-
-    /// Longest time, such as 90s or 2h
-    #[arg(long, value_name = "TIME")]
-    time: Option<String>,
+    #[command(flatten)]
+    bounds: Bounds,
 
     /// Print what would be done, and do nothing
     #[arg(long)]
@@ -140,6 +111,56 @@ pub(crate) struct Run {
     command: Vec<OsString>,
 }
 
+// No doc comments here: they would become the help of the verbs.
+
+// What a policy is made of, limits apart.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Reach {
+    /// Reach this place: HOST, HOST:PORT, '*.DOMAIN', or 'METHOD https://HOST/PATH/**'
+    #[arg(long, value_name = "PLACE")]
+    pub(super) allow: Vec<String>,
+
+    /// Rules, credentials, limits and variables from a TOML or JSON file
+    #[arg(long, value_name = "FILE")]
+    pub(super) policy: Option<std::path::PathBuf>,
+
+    /// Add a built-in set of rules, such as `github`
+    #[arg(long, value_name = "NAME")]
+    pub(super) preset: Vec<String>,
+
+    /// Set a variable inside; NAME alone takes its value from outside
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub(super) env: Vec<String>,
+}
+
+// Limits, as text.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+pub(super) struct Bounds {
+    /// Most memory, such as 4G
+    #[arg(long, value_name = "SIZE")]
+    pub(super) memory: Option<String>,
+
+    /// Most processors, such as 2 or 0.5
+    #[arg(long, value_name = "COUNT")]
+    pub(super) cpus: Option<String>,
+
+    /// Most processes and threads
+    #[arg(long, value_name = "COUNT")]
+    pub(super) pids: Option<String>,
+
+    /// Most open files of one process
+    #[arg(long, value_name = "COUNT")]
+    pub(super) files: Option<String>,
+
+    /// Most disk space for what the program writes, such as 10G
+    #[arg(long, value_name = "SIZE")]
+    pub(super) disk: Option<String>,
+
+    /// Longest time, such as 90s or 2h
+    #[arg(long, value_name = "TIME")]
+    pub(super) time: Option<String>,
+}
+
 impl Run {
     pub(crate) fn run(self) -> Outcome {
         let planned = plan::Planned::from(&self)?;
@@ -147,6 +168,6 @@ impl Run {
             dry_run::print(&planned)?;
             return Ok(ExitCode::SUCCESS);
         }
-        session::run(planned, self.quiet)
+        session::run(planned, session::Place::New, self.quiet)
     }
 }

@@ -7,7 +7,16 @@ use crate::fixture::Home;
 #[test]
 fn verbs_explain_themselves() {
     let home = Home::new();
-    for verb in ["events", "verify", "ls", "completions", "man"] {
+    for verb in [
+        "resume",
+        "events",
+        "verify",
+        "ls",
+        "rm",
+        "gc",
+        "completions",
+        "man",
+    ] {
         assert_snapshot!(format!("help_{verb}"), home.run(&[verb, "--help"]));
     }
 }

@@ -11,7 +11,7 @@ use thiserror::Error;
 use wardian_linux::SyscallError;
 use wardian_linux::mount::{self, Depth, DetachedMount, Restrictions};
 
-use super::{devices, system_layers};
+use super::{devices, place, system_layers};
 use crate::plan::{Access, Content, FilesystemPlan, Place, SNAPSHOT, Tree, TreeId, TreeRole};
 
 #[derive(Debug, Error)]
@@ -318,16 +318,27 @@ impl Builder<'_> {
         Ok((parent, name))
     }
 
-    /// Opens a directory below the new root, making what is missing. Symlinks are refused: those of
-    /// the image's own layout (`/bin`) never lead to a target of the plan.
+    /// Opens a directory below the new root, making what is missing. Symlinks are not followed: those of
+    /// the image's own layout (`/bin`) never lead to a target of the plan. Others, and files, are of a program
+    /// that was here before: they are moved aside.
     fn make_directories(&self, path: &Path) -> Result<OwnedFd, SyscallError> {
         let mut current = open_directory(self.root, Path::new(""))?;
         for component in path.components() {
             let Component::Normal(name) = component else {
                 continue;
             };
-            make_directory(current.as_fd(), name, 0o755)?;
-            current = open_directory(current.as_fd(), Path::new(name))?;
+            let parent = current.as_fd();
+            make_directory(parent, name, 0o755)?;
+            let opened = open_directory(parent, Path::new(name)).or_else(|error| {
+                let occupied = [Errno::LOOP, Errno::NOTDIR].map(|errno| Some(errno.raw_os_error()));
+                if !occupied.contains(&error.errno()) {
+                    return Err(error);
+                }
+                place::move_aside(parent, name)?;
+                make_directory(parent, name, 0o755)?;
+                open_directory(parent, Path::new(name))
+            });
+            current = opened?;
         }
         Ok(current)
     }

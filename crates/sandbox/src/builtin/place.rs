@@ -256,7 +256,8 @@ fn preceded(block: &[u8], existing: &[u8]) -> Vec<u8> {
 }
 
 /// Nothing of the program's is lost, whatever it meant by it.
-fn move_aside(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), SyscallError> {
+/// Whatever lies there keeps what it is, under another name.
+pub(super) fn move_aside(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), SyscallError> {
     let mut stem = name.to_owned();
     stem.push(".moved-by-wardian");
     let aside = unused(&stem);

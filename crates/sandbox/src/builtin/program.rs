@@ -83,6 +83,10 @@ fn steps(
     at(
         Stage::Filesystem,
         rustix::process::chdir(&spec.directory)
+            // Whoever was there before may have removed it.
+            .or_else(|errno| {
+                rustix::process::chdir(&spec.workspaces.main().path).map_err(|_| errno)
+            })
             .map_err(|errno| SyscallError::new(format!("chdir({:?})", spec.directory), errno)),
     )?;
     at(Stage::Confinement, be_first_when_memory_runs_out())?;

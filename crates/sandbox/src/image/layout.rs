@@ -186,7 +186,11 @@ fn copy_attributes(from: &Path, to: &Path) -> Result<(), ImageError> {
         std::os::unix::fs::chown(to, Some(metadata.uid()), Some(metadata.gid()))
             .map_err(io_error(to))?;
     }
-    fs::set_permissions(to, metadata.permissions()).map_err(io_error(to))
+    match fs::set_permissions(to, metadata.permissions()) {
+        // Resumed: whoever was there as superuser has given it to another id.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done.map_err(io_error(to)),
+    }
 }
 
 /// Lays out the whole root.

@@ -13,6 +13,7 @@ use wardian_supervisor::protocol::{PolicySources, Secret};
 
 use super::briefing::Copies;
 use super::host::Shown;
+use super::recorded::Recorded;
 use super::relay::Wiring;
 use super::workspaces::{PlannedClone, PlannedWorkspaces};
 use super::{Run, environment, secrets};
@@ -28,31 +29,50 @@ pub(super) struct Planned {
     /// What of the user's own goes along.
     pub(super) copies: Copies,
     pub(super) clones: Vec<PlannedClone>,
+    /// For a later `wardian resume`.
+    pub(super) recorded: Recorded,
     /// What a person should know before it starts.
     pub(super) notes: Vec<String>,
 }
 
 impl Planned {
     pub(super) fn from(run: &Run) -> Result<Self, Failure> {
+        let (name, persistence) = match (&run.name, run.command.first()) {
+            (Some(name), _) => (SandboxName::parse(name)?, Persistence::Named),
+            (None, program) => {
+                let program = program.map(|program| file_name(program));
+                let name = SandboxName::generate(&program.unwrap_or_default());
+                (name, Persistence::Ephemeral)
+            }
+        };
+        Self::upon(run, name.clone(), persistence, |user| {
+            PlannedWorkspaces::from(run, &name, &user.home)
+        })
+    }
+
+    /// A run on workspaces that are found elsewhere than in its flags.
+    pub(super) fn upon(
+        run: &Run,
+        name: SandboxName,
+        persistence: Persistence,
+        workspaces: impl FnOnce(&User) -> Result<PlannedWorkspaces, Failure>,
+    ) -> Result<Self, Failure> {
         let [program, arguments @ ..] = run.command.as_slice() else {
             return Err(anyhow!("no command was given").into());
         };
         let preset = preset_of(program);
         let sources = sources(run, preset)?;
+        let recorded = Recorded::of(run, &sources)?;
         let policy = sources.build().context("the policy is refused")?;
         let user = user::current().ok_or_else(|| {
             Failure::from(anyhow!("the user has no home directory")).hint("set HOME")
         })?;
-        let name = match &run.name {
-            Some(name) => SandboxName::parse(name)?,
-            None => SandboxName::generate(&file_name(program)),
-        };
         let account = if run.root {
             Account::Superuser
         } else {
             Account::User
         };
-        let planned = PlannedWorkspaces::from(run, &name, &user.home)?;
+        let planned = workspaces(&user)?;
         let main = &planned.workspaces.main().path;
         let image = HostImage::discover()?;
         let search = environment::search_path();
@@ -82,10 +102,7 @@ impl Planned {
             workspaces: planned.workspaces,
             removed: Vec::new(),
             mounts: planned.mounts,
-            persistence: match run.name {
-                Some(_) => Persistence::Named,
-                None => Persistence::Ephemeral,
-            },
+            persistence,
             visible: shown.visible,
             links: shown.links,
             terminal: match wiring {
@@ -105,6 +122,7 @@ impl Planned {
             secrets,
             copies,
             clones: planned.clones,
+            recorded,
             notes,
         })
     }
@@ -124,6 +142,7 @@ fn preset_of(program: &OsStr) -> Option<&'static Preset> {
 
 fn sources(run: &Run, preset: Option<&'static Preset>) -> Result<PolicySources, Failure> {
     let manifest = run
+        .reach
         .policy
         .as_ref()
         .map(|path| {
@@ -133,27 +152,28 @@ fn sources(run: &Run, preset: Option<&'static Preset>) -> Result<PolicySources, 
         })
         .transpose()?;
     let limits = [
-        ("memory", &run.memory),
-        ("cpus", &run.cpus),
-        ("pids", &run.pids),
-        ("files", &run.files),
-        ("disk", &run.disk),
-        ("time", &run.time),
+        ("memory", &run.bounds.memory),
+        ("cpus", &run.bounds.cpus),
+        ("pids", &run.bounds.pids),
+        ("files", &run.bounds.files),
+        ("disk", &run.bounds.disk),
+        ("time", &run.bounds.time),
     ];
     Ok(PolicySources {
         manifest,
         presets: run
+            .reach
             .preset
             .iter()
             .cloned()
             .chain(preset.map(|preset| preset.name().to_owned()))
             .collect(),
-        allow: run.allow.clone(),
+        allow: run.reach.allow.clone(),
         limits: limits
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)))
             .collect(),
-        environment: run.env.clone(),
+        environment: run.reach.env.clone(),
     })
 }
 

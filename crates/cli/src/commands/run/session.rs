@@ -12,7 +12,7 @@ use wardian_linux::signal::SignalFd;
 use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::channel::{Channel, ProtocolError};
 use wardian_sandbox::ids::Privilege;
-use wardian_sandbox::state::{SandboxDirectory, StateRoot};
+use wardian_sandbox::state::{Lock, SandboxDirectory, StateError, StateRoot};
 use wardian_supervisor::limits::foresee;
 use wardian_supervisor::log::LogLevel;
 use wardian_supervisor::protocol::{
@@ -48,7 +48,18 @@ const FORWARDED: [Signal; 8] = [
     Signal::CONT,
 ];
 
-pub(super) fn run(mut planned: Planned, quiet: bool) -> Outcome {
+/// Where a session's state lies.
+pub(super) enum Place {
+    /// In a directory that is to be made.
+    New,
+    /// In that of a sandbox that has ended, which nobody else can start meanwhile.
+    Kept {
+        directory: SandboxDirectory,
+        lock: Lock,
+    },
+}
+
+pub(super) fn run(mut planned: Planned, place: Place, quiet: bool) -> Outcome {
     let log = log::level()?;
     let root = sandboxes::state_root()?;
     clean_up_after_others(&root, quiet);
@@ -59,13 +70,17 @@ pub(super) fn run(mut planned: Planned, quiet: bool) -> Outcome {
         .collect();
     // Before any thread starts, so that all of them leave these signals alone.
     let signals = SignalFd::new(&signals).context("cannot listen for signals")?;
-    let mut session = Session::begin(&root, &mut planned, signals, log, quiet)?;
+    let (directory, lock) = match place {
+        Place::New => make(&root, &mut planned, quiet)?,
+        Place::Kept { directory, lock } => (directory, lock),
+    };
+    let mut session = Session::begin(directory, lock, &mut planned, signals, log, quiet)?;
     let end = session.attend();
     session.finish(end, &root, &planned.spec)
 }
 
 /// What an earlier run's SIGKILLed supervisor left. A failure here must not keep anybody from working.
-fn clean_up_after_others(root: &StateRoot, quiet: bool) {
+pub(super) fn clean_up_after_others(root: &StateRoot, quiet: bool) {
     match sweep(root) {
         Ok(Sweep { swept, failed }) => {
             for sandbox in swept.iter().filter(|_| !quiet) {
@@ -85,6 +100,37 @@ fn clean_up_after_others(root: &StateRoot, quiet: bool) {
             &error.to_string(),
         ),
     }
+}
+
+/// The directory of a new sandbox, and in it what its workspaces start from.
+fn make(
+    root: &StateRoot,
+    planned: &mut Planned,
+    quiet: bool,
+) -> Result<(SandboxDirectory, Lock), Failure> {
+    let (directory, lock) = root.create(&planned.spec.name).map_err(not_created)?;
+    let spec = &mut planned.spec;
+    let made = workspaces::make_clones(&planned.clones, &directory, spec, quiet)
+        .and_then(|()| Ok(planned.recorded.store(&directory, &spec.directory)?));
+    match made {
+        Ok(()) => Ok((directory, lock)),
+        Err(failure) => {
+            remove(&directory, lock).context("cannot clean up after a start that failed")?;
+            Err(failure.status(SANDBOX_FAILED))
+        }
+    }
+}
+
+fn not_created(error: StateError) -> Failure {
+    let hints = match &error {
+        StateError::Exists(name) => vec![
+            format!("`wardian resume {name}` goes on in it"),
+            format!("`wardian rm {name}` removes it, and asks if there is work in it"),
+        ],
+        _ => Vec::new(),
+    };
+    let failure = Failure::from(error).status(SANDBOX_FAILED);
+    hints.into_iter().fold(failure, Failure::hint)
 }
 
 struct Session {
@@ -107,20 +153,15 @@ enum Conversation {
 
 impl Session {
     fn begin(
-        root: &StateRoot,
+        directory: SandboxDirectory,
+        lock: Lock,
         planned: &mut Planned,
         signals: SignalFd,
         log: LogLevel,
         quiet: bool,
     ) -> Result<Self, Failure> {
-        let (directory, lock) = root.create(&planned.spec.name).map_err(not_created)?;
         for note in planned.notes.iter().filter(|_| !quiet) {
             output::say(Tone::Warning, "note", note);
-        }
-        let spec = &mut planned.spec;
-        if let Err(failure) = workspaces::make_clones(&planned.clones, &directory, spec, quiet) {
-            remove(&directory, lock).context("cannot clean up after a start that failed")?;
-            return Err(failure.status(SANDBOX_FAILED));
         }
         let (channel, theirs) = Channel::pair().context("cannot make a socket")?;
         let supervisor = start_supervisor(theirs, &directory)?;
@@ -304,17 +345,6 @@ impl Session {
             }
         }
     }
-}
-
-fn not_created(error: wardian_sandbox::state::StateError) -> Failure {
-    let hint = match &error {
-        wardian_sandbox::state::StateError::Exists(name) => Some(format!(
-            "`wardian rm {name}` removes it with its record and kept changes; or give another --name"
-        )),
-        _ => None,
-    };
-    let failure = Failure::from(error).status(SANDBOX_FAILED);
-    hint.into_iter().fold(failure, Failure::hint)
 }
 
 fn refused(failure: StartFailure) -> Failure {

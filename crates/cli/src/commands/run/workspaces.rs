@@ -19,7 +19,7 @@ use crate::output::{self, Tone};
 use crate::sandboxes;
 
 /// Where the user's objects are inside, by the number of the workspace.
-const REPOSITORIES: &str = "/run/wardian/repositories";
+pub(super) const REPOSITORIES: &str = "/run/wardian/repositories";
 /// More than these skipped files are only counted.
 const MOST_NAMED: usize = 5;
 
@@ -201,7 +201,9 @@ impl Planning<'_> {
                 continue;
             };
             let inside = Path::new(REPOSITORIES).join(number.to_string());
-            mounts.extend(objects(&repository, &inside, &state.workspace(number)));
+            let lfs = repository.lfs();
+            let state = state.workspace(number);
+            mounts.extend(objects(repository.objects(), lfs, &inside, &state));
             let is_main = number == 0;
             clones.push(PlannedClone {
                 number,
@@ -269,20 +271,25 @@ fn refused(error: RepositoryError) -> Failure {
 }
 
 /// The user's objects, for reading, where the session looks for them.
-fn objects(repository: &Repository, inside: &Path, state: &WorkspaceDirectory) -> Vec<Mount> {
+pub(super) fn objects(
+    objects: &[PathBuf],
+    lfs: Option<PathBuf>,
+    inside: &Path,
+    state: &WorkspaceDirectory,
+) -> Vec<Mount> {
     let mut mounts = Vec::new();
     let read = |source: PathBuf, target: PathBuf| Mount {
         source,
         target,
         access: Access::ReadOnly,
     };
-    for mount in session::object_mounts(repository.objects(), inside) {
+    for mount in session::object_mounts(objects, inside) {
         let covered = mount.covered.map(|path| mount.inside.join(path));
         mounts.push(read(mount.host, mount.inside));
         mounts.extend(covered.map(|path| read(empty_file(state), path)));
     }
     // Where Git LFS looks, beside the objects that it knows of.
-    mounts.extend(repository.lfs().map(|lfs| read(lfs, inside.join("lfs"))));
+    mounts.extend(lfs.map(|lfs| read(lfs, inside.join("lfs"))));
     mounts
 }
 
@@ -324,10 +331,10 @@ pub(super) fn make_clones(
         spec.removed.extend(removed.map(|path| top.join(path)));
         skipped(top, &created.brought).into_iter().for_each(say);
         is_unsigned |= created.signing != Signing::NeverOn;
-        if *number == 0 {
-            if let Some(note) = start_where_there_is_something(spec, &created.base, &state) {
-                say(note);
-            }
+        if *number == 0
+            && let Some(note) = start_where_there_is_something(spec, &created.base, &state)
+        {
+            say(note);
         }
     }
     if is_unsigned {

@@ -4,6 +4,7 @@ mod briefing;
 mod dry_run;
 mod environment;
 mod host;
+mod identity;
 mod log;
 mod missing;
 mod plan;

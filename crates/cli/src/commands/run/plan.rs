@@ -16,7 +16,7 @@ use super::host::Shown;
 use super::recorded::Recorded;
 use super::relay::Wiring;
 use super::workspaces::{PlannedClone, PlannedWorkspaces};
-use super::{Run, environment, secrets};
+use super::{Run, environment, identity, secrets};
 use crate::failure::Failure;
 
 /// A run that is decided, but not begun.
@@ -89,8 +89,11 @@ impl Planned {
         let shown =
             shown(&policy, &image, &user, found.visible, found.links).finish(main, &user.home);
         let wiring = Wiring::of_this_process();
-        let copies = Copies::gather(&policy, &user.home)?;
-        let notes = planned.notes.into_iter().chain(copies.note()).collect();
+        let mut copies = Copies::gather(&policy, &user.home)?;
+        let repositories = planned.clones.iter().map(PlannedClone::repository);
+        let unsigned = identity::send(&mut copies, &user.home, repositories)?;
+        let notes = planned.notes.into_iter();
+        let notes = notes.chain(unsigned).chain(copies.note()).collect();
         let spec = SandboxSpec {
             name,
             program: found.path,

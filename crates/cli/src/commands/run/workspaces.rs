@@ -5,7 +5,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use wardian_git::identity::Signing;
 use wardian_git::repository::{Repository, RepositoryError};
 use wardian_git::session::{self, Brought, Changes, Options, Skipped};
 use wardian_sandbox::SandboxName;
@@ -38,6 +37,12 @@ pub(super) struct PlannedClone {
     number: usize,
     repository: Repository,
     options: Options,
+}
+
+impl PlannedClone {
+    pub(super) fn repository(&self) -> &Repository {
+        &self.repository
+    }
 }
 
 impl PlannedWorkspaces {
@@ -309,7 +314,6 @@ pub(super) fn make_clones(
             output::say(Tone::Warning, "note", &text);
         }
     };
-    let mut is_unsigned = false;
     for PlannedClone {
         number,
         repository,
@@ -330,15 +334,11 @@ pub(super) fn make_clones(
         let removed = created.brought.removed.iter();
         spec.removed.extend(removed.map(|path| top.join(path)));
         skipped(top, &created.brought).into_iter().for_each(say);
-        is_unsigned |= created.signing != Signing::NeverOn;
         if *number == 0
             && let Some(note) = start_where_there_is_something(spec, &created.base, &state)
         {
             say(note);
         }
-    }
-    if is_unsigned {
-        say("commits made inside are not signed: your signing key stays outside".to_owned());
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 mod agents;
 mod briefing;
 mod clients;
+mod cp;
 mod crash;
 mod disk;
 mod dns;

@@ -2,6 +2,7 @@
 
 mod apply;
 mod completions;
+mod cp;
 mod diff;
 mod doctor;
 mod events;
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Ls(ls::Ls),
     Diff(diff::Diff),
     Apply(apply::Apply),
+    Cp(cp::Cp),
     Events(events::Events),
     Verify(verify::Verify),
     Rm(rm::Rm),
@@ -43,6 +45,7 @@ impl Command {
             Command::Resume(verb) => verb.run(),
             Command::Diff(verb) => verb.run(),
             Command::Apply(verb) => verb.run(),
+            Command::Cp(verb) => verb.run(),
             Command::Rm(verb) => verb.run(),
             Command::Gc(verb) => verb.run(),
             Command::Doctor(verb) => verb.run(),

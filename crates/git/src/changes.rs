@@ -28,7 +28,9 @@ use thiserror::Error;
 
 pub use base_tree::{BaseEntry, BaseTree, Found, Lower};
 pub use live_tree::LiveTree;
+pub use upper::is_opaque;
 pub(crate) use upper::{open_directory, open_file, read_link};
+pub use walk::is_allowed_name;
 
 /// The most entries that are looked at before the session is called too large.
 const MOST_ENTRIES: usize = 5_000_000;

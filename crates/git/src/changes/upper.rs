@@ -99,7 +99,7 @@ pub(crate) fn read_link(parent: BorrowedFd<'_>, name: &BStr) -> Result<BString, 
 }
 
 /// Whether nothing of the lower directory shows through, or why that cannot be told.
-pub(super) fn is_opaque(directory: BorrowedFd<'_>, path: &BStr) -> Result<bool, ChangesError> {
+pub fn is_opaque(directory: BorrowedFd<'_>, path: &BStr) -> Result<bool, ChangesError> {
     for prefix in PREFIXES {
         for reference in REFERENCES {
             let attribute = format!("{prefix}{reference}");

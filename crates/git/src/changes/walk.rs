@@ -25,6 +25,12 @@ const NAMES: component::Options = component::Options {
     protect_ntfs: true,
 };
 
+/// Whether a file of this name can come out of a session: it means nothing special to git on any system.
+pub fn is_allowed_name(name: &[u8], kind: FileKind) -> bool {
+    let mode = (kind == FileKind::Symlink).then_some(component::Mode::Symlink);
+    gix::validate::path::component(name.as_bstr(), mode, NAMES).is_ok()
+}
+
 pub(super) fn list(
     upper: BorrowedFd<'_>,
     base: &dyn Lower,

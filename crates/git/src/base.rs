@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::snapshot::Conversion;
+
 /// Kept in the sandbox's state directory, where nothing that runs inside can write. All that is done with
 /// a session later rests on this, never on what the session's own `.git` says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,9 @@ pub struct Base {
     pub tree: Option<String>,
     /// Branch that the session was put on, such as `wardian/claude-1`, without `refs/heads/`.
     pub branch: String,
+    /// The user's `core.autocrlf` and `core.eol`, by which files look different in the work tree.
+    pub auto_crlf: Option<String>,
+    pub eol: Option<String>,
 }
 
 /// Where the user's `HEAD` pointed.
@@ -53,6 +58,10 @@ impl Base {
         fs::read(&path)
             .and_then(|text| Ok(serde_json::from_slice(&text)?))
             .map_err(|source| BaseError { path, source })
+    }
+
+    pub fn conversion(&self) -> Conversion {
+        Conversion::from_config(self.auto_crlf.as_deref(), self.eol.as_deref())
     }
 
     pub fn hash(&self) -> Result<gix::hash::Kind, BaseError> {

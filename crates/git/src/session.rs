@@ -151,6 +151,7 @@ pub fn create(
 }
 
 fn base(repository: &Repository, options: &Options) -> Base {
+    let text = |key| Some(repository.config().text(key)?.to_string());
     Base {
         worktree: repository.worktree().to_owned(),
         git_dir: repository.git_dir().to_owned(),
@@ -164,6 +165,8 @@ fn base(repository: &Repository, options: &Options) -> Base {
         commit: repository.commit().map(|id| id.to_string()),
         tree: repository.tree().map(|id| id.to_string()),
         branch: options.branch.clone(),
+        auto_crlf: text("core.autocrlf"),
+        eol: text("core.eol"),
     }
 }
 

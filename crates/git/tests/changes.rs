@@ -96,6 +96,8 @@ impl Fixture {
             commit: None,
             tree: None,
             branch: "wardian/test".to_owned(),
+            auto_crlf: None,
+            eol: None,
         }
     }
 

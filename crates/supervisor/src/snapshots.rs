@@ -63,5 +63,5 @@ pub(crate) fn write_out(snapshot: &ServedSnapshot) -> Result<(), Failed> {
 fn open(snapshot: &ServedSnapshot) -> Result<HeadTree, Failed> {
     let base = Base::load(&snapshot.state).map_err(Failed::sandbox)?;
     let report = |trouble| tracing::warn!("{trouble}");
-    HeadTree::open(&snapshot.state, &base, Default::default(), report).map_err(Failed::sandbox)
+    HeadTree::open(&snapshot.state, &base, base.conversion(), report).map_err(Failed::sandbox)
 }

@@ -128,6 +128,8 @@ impl Repository {
             commit: Some(self.git(&["rev-parse", "HEAD"])),
             tree: Some(self.git(&["rev-parse", "HEAD^{tree}"])),
             branch: "wardian/test".to_owned(),
+            auto_crlf: None,
+            eol: None,
         }
     }
 

@@ -194,6 +194,8 @@ impl Fixture {
             commit: Some(user.git(&["rev-parse", "HEAD"])),
             tree: Some(user.git(&["rev-parse", "HEAD^{tree}"])),
             branch: "wardian/a".to_owned(),
+            auto_crlf: None,
+            eol: None,
         };
         let session = Self::session(root.path(), &user, &base, format);
         Self {

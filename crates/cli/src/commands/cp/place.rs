@@ -83,7 +83,7 @@ impl Session {
         let lower = match workspace.mode {
             WorkspaceMode::Clone => {
                 let base = Base::load(state.path())?;
-                let tree = HeadTree::open(state.path(), &base, Default::default(), |_| {})?;
+                let tree = HeadTree::open(state.path(), &base, base.conversion(), |_| {})?;
                 Lower::Snapshot(Arc::new(tree), Node::ROOT)
             }
             _ => Lower::Directory(open(&workspace.path)?),

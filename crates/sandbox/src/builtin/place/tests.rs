@@ -104,10 +104,7 @@ fn what_is_there_is_kept_replaced_or_preceded() {
     for _ in 0..2 {
         place(&block("two"), Occupied::Precede);
         let text = inside.text("etc/f");
-        assert_eq!(
-            text,
-            format!("{}\nmine\n\n\nthird\n\nmore\n", block("two"))
-        );
+        assert_eq!(text, format!("{}\nmine\n\n\nthird\n\nmore\n", block("two")));
     }
     // Bytes that are no text survive.
     fs::write(inside.at("etc/f"), b"\xff\xfe").unwrap();

@@ -32,7 +32,7 @@ impl Options {
 }
 
 /// The end-to-end tests that `--quick` leaves out.
-const SLOW: &str = "test(/^(memory|crash|robustness|upload)::/)";
+const SLOW: &str = "test(/^(memory|crash|robustness|upload|resume::kills)::/)";
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     if !shell::is_root() && !options.rootless_only {

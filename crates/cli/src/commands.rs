@@ -17,6 +17,8 @@ mod verify;
 
 use clap::Subcommand;
 
+pub(crate) use run::join_words;
+
 use crate::failure::Outcome;
 
 #[derive(Debug, Subcommand)]

@@ -12,9 +12,11 @@ mod review;
 mod sandboxes;
 mod units;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 /// Run AI coding agents at full autonomy in sealed, governed sandboxes.
 ///
@@ -33,9 +35,19 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(words());
     match cli.command.run() {
         Ok(status) => status,
         Err(failure) => failure.report(),
+    }
+}
+
+/// The command line, with `--bind DIR` as one word.
+fn words() -> Vec<OsString> {
+    let words = std::env::args_os();
+    let command = Cli::command();
+    match command.find_subcommand("run") {
+        Some(run) => commands::join_words(words, run, Path::is_dir),
+        None => words.collect(),
     }
 }

@@ -14,6 +14,7 @@ mod resumed;
 mod secrets;
 mod session;
 mod summary;
+mod words;
 mod workspaces;
 
 use std::ffi::OsString;
@@ -23,6 +24,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 pub(super) use resumed::{Again, resume};
+pub(crate) use words::join as join_words;
 
 use crate::failure::Outcome;
 
@@ -42,6 +44,7 @@ use crate::failure::Outcome;
 ///   wardian run claude
 ///   wardian run codex exec "fix the failing test"
 ///   wardian run --allow github.com --allow '*.example.org' -- make test
+///   wardian run --bind ../lib:ro -- make
 ///   wardian run --root -- apt-get install -y jq
 ///   wardian run --policy policy.toml --dry-run claude
 ///
@@ -58,7 +61,8 @@ pub(crate) struct Run {
     #[command(flatten)]
     reach: Reach,
 
-    /// Work on a directory itself instead of a copy: the current one, or DIR; `:ro` to read only
+    /// Work on a directory itself instead of a copy: the current one, or DIR; `:ro` to read only.
+    /// After a space, DIR has to be spelled as a path that is there, such as ../lib
     #[arg(
         long,
         value_name = "DIR[:ro]",

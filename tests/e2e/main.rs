@@ -28,4 +28,5 @@ mod stdio;
 mod support;
 mod tls;
 mod upload;
+mod volumes;
 mod workspaces;

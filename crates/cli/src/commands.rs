@@ -14,6 +14,7 @@ mod rm;
 mod run;
 mod supervise;
 mod verify;
+mod volume;
 
 use clap::Subcommand;
 
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Events(events::Events),
     Verify(verify::Verify),
     Rm(rm::Rm),
+    Volume(volume::Volume),
     Gc(gc::Gc),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -49,6 +51,7 @@ impl Command {
             Command::Apply(verb) => verb.run(),
             Command::Cp(verb) => verb.run(),
             Command::Rm(verb) => verb.run(),
+            Command::Volume(verb) => verb.run(),
             Command::Gc(verb) => verb.run(),
             Command::Doctor(verb) => verb.run(),
             Command::Supervise(verb) => verb.run(),

@@ -91,7 +91,7 @@ fn loss(directory: &SandboxDirectory) -> Option<String> {
 }
 
 /// Without a terminal nobody can say yes.
-fn confirm(question: &str) -> io::Result<bool> {
+pub(super) fn confirm(question: &str) -> io::Result<bool> {
     if !io::stdin().is_terminal() {
         return Ok(false);
     }

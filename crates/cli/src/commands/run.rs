@@ -14,6 +14,7 @@ mod resumed;
 mod secrets;
 mod session;
 mod summary;
+mod volumes;
 mod words;
 mod workspaces;
 
@@ -44,7 +45,7 @@ use crate::failure::Outcome;
 ///   wardian run claude
 ///   wardian run codex exec "fix the failing test"
 ///   wardian run --allow github.com --allow '*.example.org' -- make test
-///   wardian run --bind ../lib:ro -- make
+///   wardian run --bind ../lib:ro --volume data -- make
 ///   wardian run --root -- apt-get install -y jq
 ///   wardian run --policy policy.toml --dry-run claude
 ///
@@ -87,6 +88,11 @@ pub(crate) struct Run {
     /// Bring this file or directory though git ignores it, such as `.env`
     #[arg(long, value_name = "PATH")]
     include: Vec<std::path::PathBuf>,
+
+    /// Show the volume NAME at PATH, or at /volumes/NAME; it is made at its first use, and outlives
+    /// the sandbox; `:ro` to read only
+    #[arg(long, value_name = "NAME[:PATH][:ro]")]
+    volume: Vec<String>,
 
     /// Be uid 0 inside, so that package managers work; never root of this machine
     #[arg(long)]

@@ -14,6 +14,8 @@ fn verbs_explain_themselves() {
         "ls",
         "rm",
         "gc",
+        "cp",
+        "volume",
         "completions",
         "man",
     ] {

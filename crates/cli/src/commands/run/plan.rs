@@ -16,7 +16,7 @@ use super::host::Shown;
 use super::recorded::Recorded;
 use super::relay::Wiring;
 use super::workspaces::{PlannedClone, PlannedWorkspaces};
-use super::{Run, environment, identity, secrets};
+use super::{Run, environment, identity, secrets, volumes};
 use crate::failure::Failure;
 
 /// A run that is decided, but not begun.
@@ -73,6 +73,8 @@ impl Planned {
             Account::User
         };
         let planned = workspaces(&user)?;
+        let mut mounts = planned.mounts;
+        mounts.extend(volumes::plan(&run.volume, &user.home, &planned.workspaces)?);
         let main = &planned.workspaces.main().path;
         let image = HostImage::discover()?;
         let search = environment::search_path();
@@ -104,7 +106,7 @@ impl Planned {
             environment,
             workspaces: planned.workspaces,
             removed: Vec::new(),
-            mounts: planned.mounts,
+            mounts,
             persistence,
             visible: shown.visible,
             links: shown.links,

@@ -35,6 +35,8 @@ pub(super) struct Recorded {
     /// Variables that were given a value.
     given: Vec<String>,
     limits: Bounds,
+    #[serde(default)]
+    volumes: Vec<String>,
     root: bool,
     nested: bool,
     no_autonomy: bool,
@@ -63,6 +65,7 @@ impl Recorded {
         let Run {
             reach,
             bounds,
+            volume,
             root,
             nested,
             no_autonomy,
@@ -88,6 +91,7 @@ impl Recorded {
             passed: passed.into_iter().cloned().collect(),
             given: given.into_iter().map(|text| name_of(text)).collect(),
             limits: bounds.clone(),
+            volumes: volume.clone(),
             root: *root,
             nested: *nested,
             no_autonomy: *no_autonomy,
@@ -178,6 +182,7 @@ impl Recorded {
             repo: Vec::new(),
             with_changes: false,
             include: Vec::new(),
+            volume: self.volumes,
             root: self.root,
             nested: self.nested,
             no_autonomy: self.no_autonomy,

@@ -23,7 +23,7 @@ use wardian_supervisor::sweep::{Sweep, remove, remove_empty_cgroups, remove_take
 use super::briefing::Briefing;
 use super::plan::Planned;
 use super::relay::{Pipes, Terminal, Wiring};
-use super::{log, missing, summary, workspaces};
+use super::{log, missing, summary, volumes, workspaces};
 use crate::failure::{Failure, Outcome};
 use crate::kept;
 use crate::output::{self, Tone};
@@ -70,6 +70,7 @@ pub(super) fn run(mut planned: Planned, place: Place, quiet: bool) -> Outcome {
         .collect();
     // Before any thread starts, so that all of them leave these signals alone.
     let signals = SignalFd::new(&signals).context("cannot listen for signals")?;
+    let _in_use = volumes::take(&planned.spec.mounts).map_err(|it| it.status(SANDBOX_FAILED))?;
     let (directory, lock) = match place {
         Place::New => make(&root, &mut planned, quiet)?,
         Place::Kept { directory, lock } => (directory, lock),

@@ -7,11 +7,14 @@ use gix::ObjectId;
 use super::TransferError;
 use super::desk::Desk;
 use crate::confined::{
-    Completeness, ConfinedError, Git, Input, Output, SessionRepository, View, attend, lines,
+    Completeness, ConfinedError, Git, Input, Output, SessionRepository, Version, View, attend,
+    lines,
 };
 
 /// More than git's own defaults. Git itself does not follow such a link; other programs might.
 const STRICTER: &str = "gitattributesSymlink=error";
+
+const FSCK_OBJECTS_WITH_RULES: Version = Version(2, 45);
 
 /// Returns the view in which all is there.
 pub(super) fn receive(
@@ -38,7 +41,7 @@ pub(super) fn receive(
         Output::Pipe(writer.into()),
     )?;
     let mut receiver = git.on(&ours).start(
-        index_pack(user),
+        index_pack(git, user),
         Input::Pipe(reader.into()),
         Output::To(&mut hash),
     )?;
@@ -71,16 +74,17 @@ fn pack_objects(user: &View) -> Vec<&'static str> {
     arguments
 }
 
-fn index_pack(user: &View) -> Vec<String> {
-    // In a partial clone, objects may be missing that others name.
-    let strict = match user.is_partial() {
-        true => "--fsck-objects",
-        false => "--strict",
-    };
+fn index_pack(git: &Git, user: &View) -> Vec<String> {
     let mut arguments = ["index-pack", "--stdin", "--fix-thin"]
         .map(str::to_owned)
         .to_vec();
-    arguments.push(format!("{strict}={STRICTER}"));
+    // In a partial clone, objects may be missing that others name. The objects themselves are held to the same
+    // rules; but older versions take none of their own.
+    arguments.push(match user.is_partial() {
+        false => format!("--strict={STRICTER}"),
+        true if git.version() >= FSCK_OBJECTS_WITH_RULES => format!("--fsck-objects={STRICTER}"),
+        true => "--fsck-objects".to_owned(),
+    });
     arguments
 }
 

@@ -10,9 +10,9 @@ use crate::BRANCH;
 use crate::fixture::{Fixture, Repo, as_each_user};
 
 /// An entry of a tree: mode, name, object.
-type Entry<'a> = (&'a str, &'a [u8], ObjectId);
+pub(crate) type Entry<'a> = (&'a str, &'a [u8], ObjectId);
 
-fn tree(repo: &Repo, entries: &[Entry<'_>]) -> ObjectId {
+pub(crate) fn tree(repo: &Repo, entries: &[Entry<'_>]) -> ObjectId {
     let mut bytes = Vec::new();
     for (mode, name, id) in entries {
         bytes.extend_from_slice(mode.as_bytes());
@@ -32,7 +32,7 @@ fn object(repo: &Repo, kind: &str, bytes: &[u8]) -> ObjectId {
     ObjectId::from_hex(hex.as_bytes()).unwrap()
 }
 
-fn commit(repo: &Repo, tree: ObjectId) -> ObjectId {
+pub(crate) fn commit(repo: &Repo, tree: ObjectId) -> ObjectId {
     let parent = repo.id("HEAD");
     let text = format!(
         "tree {tree}\nparent {parent}\nauthor A <a@b> 1 +0000\ncommitter A <a@b> 1 +0000\n\nm\n"

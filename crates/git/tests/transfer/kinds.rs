@@ -4,8 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use wardian_git::transfer::TransferError;
+
 use crate::BRANCH;
 use crate::fixture::{Fixture, Repo, Run, as_each_user, open_directory};
+use crate::hostile;
 
 fn cloned(arguments: &[&str]) -> Fixture {
     let root = open_directory();
@@ -74,6 +77,14 @@ fn into_a_partial_clone() {
         fixture.bring(tip, BRANCH).unwrap();
         assert_eq!(missing(), before);
         assert_eq!(fixture.user.git(&["show", "wardian/a:new"]), "new");
+        // Checked as strictly as elsewhere.
+        let blob = fixture.session.id("HEAD:new");
+        let hooks = hostile::tree(&fixture.session, &[("100755", b"pre-commit", blob)]);
+        let root = hostile::tree(&fixture.session, &[("40000", b".GIT", hooks)]);
+        let error = fixture
+            .bring(hostile::commit(&fixture.session, root), "refs/heads/bad")
+            .unwrap_err();
+        assert!(matches!(error, TransferError::Refused { .. }), "{error}");
         fixture.assert_no_leftovers();
     });
 }

@@ -21,6 +21,8 @@ wardian_tests::both_modes!(
     skills_are_copies_without_secrets,
     settings_go_along_in_part,
     nothing_is_written_through_a_directory_of_the_user,
+    a_resumed_sandbox_keeps_its_own,
+    a_resumed_home_leads_nobody_out,
 );
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -382,6 +384,80 @@ fn nothing_is_written_through_a_directory_of_the_user(mode: Mode) {
         .finish()
         .success();
     assert_eq!(outcome.text(), "changed\n");
+}
+
+fn a_resumed_sandbox_keeps_its_own(mode: Mode) {
+    let host = Host::new(mode);
+    let codex = host.home().join(".codex");
+    host.write(&codex.join("AGENTS.md"), "The user's own word.\n");
+    host.write(&codex.join("prompts/a.md"), "as it was\n");
+    let script = "echo 'A note to myself.' >>~/.codex/AGENTS.md; echo mine >~/.codex/prompts/a.md";
+    let run = host.shell(script).option(&["--preset", "codex"]);
+    let name = run.finish().success().name;
+    host.write(&codex.join("prompts/a.md"), "new\n");
+    host.write(&codex.join("prompts/b.md"), "new too\n");
+    let script = "cat ~/.codex/AGENTS.md ~/.codex/prompts/*";
+    let resume = [
+        "resume",
+        "--allow",
+        "mirror.example.org",
+        &name,
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    let text = host.wardian(&resume).success().text();
+    let heading = format!("# Your surroundings: the Wardian sandbox `{name}`");
+    let own = "The user's own word.\nA note to myself.\n";
+    // What it may reach now, and once.
+    assert_order(
+        &text,
+        &[&heading, "`mirror.example.org`", own, "mine\nnew too\n"],
+    );
+    assert_eq!(text.matches(&heading).count(), 1, "{text}");
+}
+
+/// Its program could make whatever it wanted of the home; the next start is Wardian's.
+fn a_resumed_home_leads_nobody_out(mode: Mode) {
+    let host = Host::new(mode);
+    host.write(
+        &host.home().join(".codex/AGENTS.md"),
+        "The user's own word.\n",
+    );
+    let victim = host.base().join("victim");
+    host.make_directory(&victim);
+    host.make_directory(&victim.join("nssdb"));
+    host.write(&victim.join("AGENTS.md"), "as it was\n");
+    let script = format!(
+        "rm -rf ~/.pki ~/.codex ~/.agents && for name in .pki .codex .agents; do ln -s {} ~/$name; done",
+        victim.display()
+    );
+    let run = host.shell(&script).option(&["--preset", "codex"]);
+    let name = run.finish().success().name;
+
+    // Control: a process of the host that writes there is led out.
+    let home = host.state(&name).join("layers/home");
+    host.write(&home.join(".codex/control"), "led out");
+    assert_eq!(read(&victim.join("control")), "led out");
+    fs::remove_file(victim.join("control")).unwrap();
+
+    let script = "cat ~/.codex/AGENTS.md; ls ~/.pki/nssdb; ls -A ~";
+    let resume = ["resume", &name, "--", "sh", "-c", script];
+    let text = host.wardian(&resume).success().text();
+    let told = [
+        &format!("the Wardian sandbox `{name}`")[..],
+        "cert9.db\nkey4.db\n",
+        ".moved-by-wardian.",
+    ];
+    assert_order(&text, &told);
+    assert!(!text.contains("as it was"), "{text}");
+    assert_eq!(read(&victim.join("AGENTS.md")), "as it was\n");
+    let names = fs::read_dir(&victim).unwrap().count();
+    assert_eq!(
+        (names, fs::read_dir(victim.join("nssdb")).unwrap().count()),
+        (2, 0)
+    );
 }
 
 fn read(path: &Path) -> String {

@@ -242,8 +242,8 @@ impl Briefing<'_> {
         "\n## If something is denied\n\
          A name that is denied does not resolve, a connection is closed, a request is answered with 403 and the reason \
          as JSON. That is a decision, not a fault: do not retry, and do not look for a way around it. Do without, or \
-         tell the user which host and path you need, and what for. They can start the sandbox with `--allow HOST`, or \
-         add a rule to its policy.\n"
+         tell the user which host and path you need, and what for. They can add `--allow HOST` when \
+         they start or resume the sandbox, or a rule to its policy.\n"
             .to_owned()
     }
 

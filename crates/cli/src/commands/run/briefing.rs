@@ -119,6 +119,11 @@ impl Briefing<'_> {
             lines.push(format!(
                 "The user sees your changes with `wardian diff {name}` and takes them with `wardian apply {name}`."
             ));
+            lines.push(
+                "A directory that was there at the start is moved with `mv`; rename(2) and `git mv` of it fail \
+                 with EXDEV."
+                    .to_owned(),
+            );
         }
         let shared = self.shared().map(|Mount { target, access, .. }| {
             let target = path(target);

@@ -11,6 +11,7 @@ use wardian_tests::process::Finished;
 wardian_tests::both_modes!(
     files_come_out_as_they_were_inside,
     an_overlay_and_the_home_are_reached,
+    repositories_within_are_part_of_what_is_seen,
     files_go_in_where_they_are_asked_to,
     links_are_not_followed_on_the_way_out,
     links_are_not_followed_on_the_way_in,
@@ -153,6 +154,29 @@ fn an_overlay_and_the_home_are_reached(mode: Mode) {
     let told = cp(&host, &format!("{name}:/etc/passwd"), ".").exited(2);
     assert!(told.errors().contains("nothing else is kept"), "{told:?}");
     cp(&host, &format!("{name}:../secret"), ".").exited(2);
+}
+
+fn repositories_within_are_part_of_what_is_seen(mode: Mode) {
+    let host = Host::new(mode);
+    let script = "export GIT_AUTHOR_NAME=Ada GIT_AUTHOR_EMAIL=a@example.org GIT_COMMITTER_NAME=Ada GIT_COMMITTER_EMAIL=a@example.org
+        git init -q -b main ../sub; cd ../sub; echo s >s; echo t >t; git add .; git commit -qm sub
+        cd ../project; git init -q -b main .; echo one >a; git add a
+        git -c protocol.file.allow=always submodule add -q $PWD/../sub sub; git commit -qm base";
+    host.outside(["sh", "-ec", script]).success();
+    let name = session(&host, "echo more >>sub/s; rm sub/t; echo new >sub/new");
+    cp(&host, &format!("{name}:sub/s"), "../s").success();
+    assert_eq!(read(host.home().join("s")), "s\nmore\n");
+    let told = cp(&host, &format!("{name}:"), "../got").exited(1);
+    let got = host.home().join("got");
+    let wanted = [".gitmodules", "a", "sub/new", "sub/s"];
+    assert_eq!(files_below(&got), wanted, "{told:?}");
+    assert!(told.errors().contains("sub/.git: its name"), "{told:?}");
+
+    cp(&host, "../s", &format!("{name}:sub/in")).success();
+    let told = cp(&host, "../got/.", &format!("{name}:")).exited(1);
+    assert!(told.errors().contains("a workspace of its own"), "{told:?}");
+    let again = host.wardian(&["resume", &name, "--", "sh", "-c", "cat sub/in; cat a"]);
+    assert_eq!(again.success().text(), "s\nmore\none\n");
 }
 
 fn files_go_in_where_they_are_asked_to(mode: Mode) {

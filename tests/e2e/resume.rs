@@ -51,7 +51,7 @@ fn fingerprint(host: &Host) -> String {
         host,
         "git for-each-ref; git status --porcelain=v2 --branch; git fsck --strict 2>&1; cat .git/HEAD .git/config
          find . -path ./.git -prune -o -printf '%p %y %m %l\\n' | sort; find .git/objects .git/refs | sort
-         sha256sum $(git ls-files) untracked",
+         sha256sum $(git ls-files) untracked 2>&1 || true",
     )
 }
 

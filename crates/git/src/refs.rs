@@ -22,6 +22,7 @@ use thiserror::Error;
 
 pub use packed::parse as parse_packed;
 pub use reflog::LostWork;
+pub(crate) use reflog::visited;
 
 use crate::confined::{ConfinedError, SessionError, SessionRepository};
 

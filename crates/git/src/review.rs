@@ -5,6 +5,8 @@
 //! whole   commits, and the work tree as a tree object      with git, confined; for people
 //! ```
 
+mod work;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
@@ -27,6 +29,9 @@ use crate::confined::{
 use crate::refs::{self, RefChange, RefsError, SessionRefs};
 use crate::transfer;
 
+pub use work::Work;
+pub(crate) use work::remember;
+
 /// The most commits that are listed.
 const MOST_COMMITS: u32 = 10_000;
 
@@ -46,63 +51,6 @@ pub enum ReviewError {
     Git(#[from] ConfinedError),
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
-}
-
-/// Whether a session holds work, found without git.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Work {
-    /// Branches, tags and stashes that were made, moved or deleted.
-    pub refs: usize,
-    /// Files that differ from the commit that the session started from.
-    pub files: usize,
-    /// Things that were written and cannot come back.
-    pub left_out: usize,
-    /// Files and directories that `.gitignore` covers; a directory counts once.
-    pub ignored: usize,
-}
-
-impl Work {
-    /// `workspace` is its directory in the sandbox's state.
-    pub fn find(workspace: &Path) -> Result<Self, ReviewError> {
-        let base = Base::load(workspace)?;
-        let tree = BaseTree::open(workspace, &base)?;
-        let session = SessionRepository::open(workspace)?;
-        let refs = SessionRefs::read(&session, tree.object_hash())?;
-        let known = refs::read_base(workspace, tree.object_hash())?;
-        let changes = list(workspace, &tree, &BTreeSet::new())?;
-        Ok(Self {
-            refs: moved(&refs, &known, &base).len(),
-            files: changes.changed.len(),
-            left_out: changes.left_out.len(),
-            ignored: changes.ignored.len(),
-        })
-    }
-
-    /// How many commits a session has that its start had not.
-    pub fn commits(workspace: &Path, git: &Git) -> Result<u64, ReviewError> {
-        let base = Base::load(workspace)?;
-        let session = SessionRepository::open(workspace)?;
-        let view = View::of_user(&base)?.with_session(&session)?;
-        let refs = SessionRefs::read(&session, view.format())?;
-        let known = refs::read_base(workspace, view.format())?;
-        let moved = moved(&refs, &known, &base);
-        let tips = moved.iter().filter_map(|change| change.new);
-        let tips: Vec<_> = tips.chain(refs.head_commit()).collect();
-        let start = id(base.commit.as_deref());
-        let old: Vec<_> = known.values().copied().chain(start).collect();
-        Ok(git.on(&view).count_commits(&tips, &old)?)
-    }
-
-    /// Whether somebody would miss it.
-    pub fn is_missed(&self) -> bool {
-        let Self {
-            refs,
-            files,
-            left_out,
-            ignored: _,
-        } = self;
-        refs + files + left_out > 0
-    }
 }
 
 /// All work in a workspace, and what is needed to show it or bring it back.

@@ -5,6 +5,7 @@
 //!         base.index    the commit's files as the session finds them
 //!         base.exclude  patterns of ignored files besides the tree's own `.gitignore`
 //!         base.refs     all refs at the start, as text of packed-refs
+//!         base.brought  with changes or included files: which, so that they are no work of the session
 //!         upper/.git/   the session's own repository, whose objects are the user's, by alternates
 //!         upper/...     with changes or included files: those
 //! ```
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 use crate::base::{Base, Head};
 use crate::identity::Signing;
 use crate::repository::Repository;
+use crate::review;
 use place::Place;
 
 pub use error::SessionError;
@@ -142,6 +144,10 @@ pub fn create(
             bring::included(repository, &upper, &options.include, brought)?
         }
     };
+    if brought.files > 0 || !brought.removed.is_empty() {
+        // Without it, what came along counts as work, and is kept in vain.
+        let _ = review::remember(at, &base, &brought.removed);
+    }
     state.write_at_once("base.json", &text)?;
     Ok(Created {
         base,

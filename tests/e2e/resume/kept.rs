@@ -12,6 +12,7 @@ use super::{ME, fingerprint, listed, repository, shell, summary};
 wardian_tests::both_modes!(
     a_session_without_work_vanishes,
     work_is_kept_and_told,
+    what_came_along_is_no_work,
     what_a_superuser_gave_away_is_kept,
     rm_asks_and_gc_never_drops_work,
     without_fuse_it_is_the_same,
@@ -92,6 +93,15 @@ fn work_is_kept_and_told(mode: Mode) {
         ("chmod +x a", "1 file"),
         ("git tag mark", "branches or tags"),
         ("git branch -D other", "branches or tags"),
+        // No branch leads to these.
+        (
+            "git checkout -q --detach; git commit -q --allow-empty -m x",
+            "1 commit",
+        ),
+        (
+            "git commit -q --allow-empty -m x; git reset -q --hard HEAD~",
+            "1 commit",
+        ),
         ("mkfifo pipe", "1 thing left out"),
         ("rm -rf .git", "perhaps work: "),
         ("chmod 0 . ", "perhaps work: "),
@@ -137,6 +147,23 @@ fn work_is_kept_and_told(mode: Mode) {
     let finished = Running::start(command, Input::Nothing).wait(Duration::from_secs(30));
     let told = summary(&finished.success());
     assert_eq!(told[0], "kept: ~/notes: changed files");
+}
+
+fn what_came_along_is_no_work(mode: Mode) {
+    let host = Host::new(mode);
+    repository(&host);
+    shell(&host, "rm src/b; ln -s a link; echo s >s; git add s");
+    let before = fingerprint(&host);
+    for (script, last) in [
+        ("git status --porcelain; cat a untracked; ! ls src/b", None),
+        ("echo more >>untracked", Some("kept: ~/project: 5 files")),
+        ("rm untracked", Some("kept: ~/project: 4 files")),
+    ] {
+        let words = ["run", "--with-changes", "--", "sh", "-c", script];
+        let finished = host.wardian(&words).success();
+        assert_eq!(summary(&finished).first().map(String::as_str), last);
+    }
+    assert_eq!(fingerprint(&host), before);
 }
 
 fn what_a_superuser_gave_away_is_kept(mode: Mode) {

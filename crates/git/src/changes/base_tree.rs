@@ -5,7 +5,7 @@ use std::path::Path;
 use gix::ObjectId;
 use gix::bstr::{BStr, BString, ByteSlice};
 use gix::index::entry::{Flags, Mode};
-use gix::objs::FindExt;
+use gix::objs::{Exists, FindExt};
 
 use super::{ChangesError, FileKind};
 use crate::base::Base;
@@ -63,6 +63,11 @@ impl BaseTree {
             .ok_or_else(|| failed("the base names no objects".into()))?;
         let objects = gix::odb::at(objects.clone(), kind).map_err(|error| failed(error.into()))?;
         Ok(Self { index, objects })
+    }
+
+    /// Whether the user's repository has an object, now.
+    pub fn has(&self, id: &ObjectId) -> bool {
+        self.objects.exists(id)
     }
 
     /// A file's content as git has it, or `None` if the repository lacks the object.

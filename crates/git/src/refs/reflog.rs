@@ -41,7 +41,7 @@ impl LostWork {
             stashed.extend(logged);
             stashes = stashed.len();
         }
-        let visited = new_ids(session, Path::new("logs/HEAD"), format)?;
+        let visited = visited(session, format)?;
         let known: BTreeSet<ObjectId> = refs
             .tips
             .values()
@@ -60,6 +60,14 @@ impl LostWork {
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// What `HEAD` has led to, as its log says.
+pub(crate) fn visited(
+    session: &SessionRepository,
+    format: Kind,
+) -> Result<BTreeSet<ObjectId>, RefsError> {
+    new_ids(session, Path::new("logs/HEAD"), format)
 }
 
 /// What a log says that its ref pointed to. A line is `<old> <new> <who> <when>TAB<why>`.

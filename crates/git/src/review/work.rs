@@ -1,0 +1,156 @@
+//! Whether a session holds work, told without git.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use gix::ObjectId;
+use gix::bstr::{BStr, BString, ByteSlice};
+
+use super::{ReviewError, id, list, moved};
+use crate::base::Base;
+use crate::changes::{BaseTree, Changes, FileKind, Lower};
+use crate::confined::{Git, SessionRepository, View};
+use crate::refs::{self, SessionHead, SessionRefs};
+
+/// What the changes were that came along at the start, if some did.
+const BROUGHT: &str = "base.brought";
+
+/// What somebody would miss of a session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Branches, tags and stashes that were made, moved or deleted. If none of them leads to a commit that was
+    /// made, but `HEAD` or its log does, that counts as one.
+    pub refs: usize,
+    /// Files that differ from the commit that the session started from.
+    pub files: usize,
+    /// Things that were written and cannot come back.
+    pub left_out: usize,
+    /// Files and directories that `.gitignore` covers; a directory counts once.
+    pub ignored: usize,
+}
+
+impl Work {
+    /// `workspace` is its directory in the sandbox's state.
+    pub fn find(workspace: &Path) -> Result<Self, ReviewError> {
+        let base = Base::load(workspace)?;
+        let tree = BaseTree::open(workspace, &base)?;
+        let session = SessionRepository::open(workspace)?;
+        let refs = SessionRefs::read(&session, tree.object_hash())?;
+        let known = refs::read_base(workspace, tree.object_hash())?;
+        let moved = moved(&refs, &known, &base).len();
+        let has_unnamed = moved == 0 && unnamed(&session, &refs, &tree)?.next().is_some();
+        let changes = list(workspace, &tree, &BTreeSet::new())?;
+        let is_as_brought = match fs::read(workspace.join(BROUGHT)) {
+            Ok(brought) => brought == listing(&changes),
+            Err(_) => false,
+        };
+        let of = |count| if is_as_brought { 0 } else { count };
+        Ok(Self {
+            refs: moved + usize::from(has_unnamed),
+            files: of(changes.changed.len()),
+            left_out: of(changes.left_out.len()),
+            ignored: changes.ignored.len(),
+        })
+    }
+
+    /// How many commits a session has that its start had not.
+    pub fn commits(workspace: &Path, git: &Git) -> Result<u64, ReviewError> {
+        let base = Base::load(workspace)?;
+        let tree = BaseTree::open(workspace, &base)?;
+        let session = SessionRepository::open(workspace)?;
+        let view = View::of_user(&base)?.with_session(&session)?;
+        let refs = SessionRefs::read(&session, view.format())?;
+        let known = refs::read_base(workspace, view.format())?;
+        let moved = moved(&refs, &known, &base);
+        let mut tips: Vec<_> = moved.iter().filter_map(|change| change.new).collect();
+        if tips.is_empty() {
+            tips.extend(unnamed(&session, &refs, &tree)?);
+        }
+        let start = id(base.commit.as_deref());
+        let old: Vec<_> = known.values().copied().chain(start).collect();
+        Ok(git.on(&view).count_commits(&tips, &old)?)
+    }
+
+    /// Whether somebody would miss it.
+    pub fn is_missed(&self) -> bool {
+        let Self {
+            refs,
+            files,
+            left_out,
+            ignored: _,
+        } = self;
+        refs + files + left_out > 0
+    }
+}
+
+/// Commits that `HEAD` leads to or has led to, and that neither a ref of the session nor the user's repository
+/// has.
+fn unnamed<'a>(
+    session: &SessionRepository,
+    refs: &'a SessionRefs,
+    tree: &'a BaseTree,
+) -> Result<impl Iterator<Item = ObjectId> + use<'a>, ReviewError> {
+    let mut visited = refs::visited(session, tree.object_hash())?;
+    if let SessionHead::Detached(id) = refs.head {
+        visited.insert(id);
+    }
+    let named: BTreeSet<_> = refs.tips.values().copied().collect();
+    let is_unnamed = move |id: &ObjectId| !id.is_null() && !named.contains(id) && !tree.has(id);
+    Ok(visited.into_iter().filter(is_unnamed))
+}
+
+/// Writes down what came along at the start, so that it is no work of the session. `removed` are files that it
+/// is not to see.
+pub(crate) fn remember(
+    workspace: &Path,
+    base: &Base,
+    removed: &[PathBuf],
+) -> Result<(), ReviewError> {
+    let tree = BaseTree::open(workspace, base)?;
+    let mut changes = list(workspace, &tree, &BTreeSet::new())?;
+    for path in removed {
+        let path = BString::from(path.as_os_str().as_bytes());
+        if let Some(before) = tree.file(path.as_bstr()) {
+            changes.changed.push(crate::changes::Change {
+                path,
+                before: Some(before),
+                after: None,
+            });
+        }
+    }
+    let path = workspace.join(BROUGHT);
+    fs::write(&path, listing(&changes)).map_err(|source| ReviewError::Io { path, source })
+}
+
+/// A text that is the same if the changes are.
+fn listing(changes: &Changes) -> Vec<u8> {
+    let mut lines: BTreeMap<&BStr, String> = BTreeMap::new();
+    for change in &changes.changed {
+        let after = change.after.as_ref().map(|file| {
+            let kind = match file.kind {
+                FileKind::Plain => "file",
+                FileKind::Executable => "program",
+                FileKind::Symlink => "symlink",
+            };
+            format!("{kind} {}", file.id)
+        });
+        lines.insert(
+            change.path.as_bstr(),
+            after.unwrap_or_else(|| "gone".to_owned()),
+        );
+    }
+    for left in &changes.left_out {
+        lines.insert(left.path.as_bstr(), left.why.explain().to_owned());
+    }
+    let mut text = Vec::new();
+    for (path, what) in lines {
+        text.extend_from_slice(what.as_bytes());
+        text.push(b' ');
+        text.extend_from_slice(path);
+        // No path has it.
+        text.push(0);
+    }
+    text
+}

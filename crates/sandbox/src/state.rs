@@ -121,6 +121,18 @@ impl StateRoot {
         }
     }
 
+    /// Directories whose makers died before they had named them.
+    pub fn abandoned(&self) -> Result<Vec<PathBuf>, StateError> {
+        let entries = match fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(io_error(&self.0)(error)),
+        };
+        let names = entries.map_while(Result::ok).map(|entry| entry.file_name());
+        let abandoned = names.filter(|name| name.to_str().is_some_and(is_abandoned));
+        Ok(abandoned.map(|name| self.0.join(name)).collect())
+    }
+
     /// All sandboxes, by name.
     pub fn sandboxes(&self) -> Result<Vec<SandboxDirectory>, StateError> {
         let entries = match fs::read_dir(&self.0) {
@@ -293,6 +305,15 @@ impl From<OwnedFd> for Lock {
     }
 }
 
+/// Whether a directory has no name yet, and the process that was to give it one is gone.
+fn is_abandoned(name: &str) -> bool {
+    let maker = name
+        .strip_prefix(UNNAMED)
+        .and_then(|rest| rest.split('-').next());
+    let maker: Option<u32> = maker.and_then(|maker| maker.parse().ok());
+    maker.is_some_and(|maker| !Path::new(&format!("/proc/{maker}")).exists())
+}
+
 fn is_at(file: &File, path: &Path) -> bool {
     let identity = |status: rustix::fs::Stat| (status.st_dev, status.st_ino);
     let there = rustix::fs::lstat(path).map(identity);
@@ -353,6 +374,22 @@ mod tests {
         assert!(directory.try_lock().unwrap().is_none());
         drop(lock);
         assert!(directory.try_lock().unwrap().is_some());
+    }
+
+    #[test]
+    fn what_nobody_will_name_is_abandoned() {
+        let (_home, root) = root();
+        assert!(root.abandoned().unwrap().is_empty());
+        drop(root.create(&name("one")).unwrap());
+        let make = |maker: u32| {
+            let path = root.path().join(format!("{UNNAMED}{maker}-two"));
+            fs::create_dir(&path).unwrap();
+            path
+        };
+        make(std::process::id());
+        // Beyond what the kernel gives out, see proc_sys_kernel(5), "pid_max".
+        let dead = make(u32::MAX);
+        assert_eq!(root.abandoned().unwrap(), [dead]);
     }
 
     #[test]

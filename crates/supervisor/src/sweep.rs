@@ -58,6 +58,10 @@ pub struct Sweep {
 /// ran nothing stays, and its name is free again.
 pub fn sweep(root: &StateRoot) -> Result<Sweep, StateError> {
     let mut sweep = Sweep::default();
+    for path in root.abandoned()? {
+        // Nothing is in it, and nobody is hurt if it stays.
+        let _ = remove_whole(&path, None);
+    }
     for directory in root.sandboxes()? {
         match sweep_one(&directory) {
             Ok(swept) => sweep.swept.extend(swept),

@@ -55,7 +55,7 @@ use crate::failure::Outcome;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Run {
-    /// Name of the sandbox, for `events`, `rm` and others; made up unless given
+    /// Name of the sandbox, which can then be resumed even without work in it; made up unless given
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 

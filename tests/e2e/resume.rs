@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use wardian_tests::host::Host;
+use wardian_tests::host::{Host, TOOLS};
 use wardian_tests::mode::Mode;
+use wardian_tests::model::{ModelServer, Options, Script};
 use wardian_tests::process::{Finished, Input, Running};
 
 use crate::support::wait_until;
@@ -23,6 +24,7 @@ wardian_tests::both_modes!(
     a_repository_that_is_lost_is_named,
     case_34_35_what_a_program_left_in_its_home_leads_nowhere,
     what_is_in_the_way_of_a_mount_is_moved_aside,
+    claude_continues_its_conversation,
 );
 
 /// For scripts inside, where nobody has told git who commits.
@@ -416,4 +418,45 @@ fn what_is_in_the_way_of_a_mount_is_moved_aside(mode: Mode) {
     let resumed = host.wardian(&["resume", &name, "--", "sh", "-c", script]);
     assert_eq!(resumed.success().text(), "from outside\nmine\n1\n");
     assert_eq!(fs::read_dir(&canary).unwrap().count(), 0);
+}
+
+fn claude_continues_its_conversation(mode: Mode) {
+    let host = Host::new(mode);
+    repository(&host);
+    let vendor = ModelServer::start(Options {
+        script: Script::new(&[], "The password is swordfish."),
+        require_key: Some("sk-real-key".to_owned()),
+        websocket: false,
+    });
+    let claude = format!("{TOOLS}/claude/node_modules/.bin/claude");
+    let run = host
+        .run([claude.as_str(), "-p", "think of a password"])
+        .policy(&crate::agents::claude_policy(&vendor))
+        .host_env("REAL_KEY", "sk-real-key")
+        .limit(Duration::from_secs(90));
+    let name = run.name().to_owned();
+    assert!(run.text().contains("swordfish"));
+    let before = vendor.calls().len();
+    let words = [
+        "resume",
+        &name,
+        "--",
+        &claude,
+        "--continue",
+        "-p",
+        "which one",
+    ];
+    let mut command = host.wardian_command(&words);
+    command.env("REAL_KEY", "sk-real-key");
+    let resumed = Running::start(command, Input::Nothing).wait(Duration::from_secs(90));
+    assert!(resumed.success().text().contains("swordfish"));
+    let calls = vendor.calls();
+    let bodies = calls[before..].iter().map(|call| call.body.as_ref());
+    let asked: Vec<_> = bodies.map(String::from_utf8_lossy).collect();
+    let knows = |body: &str| {
+        ["think of a password", "swordfish", "which one"]
+            .iter()
+            .all(|text| body.contains(text))
+    };
+    assert!(asked.iter().any(|body| knows(body)), "{asked:?}");
 }

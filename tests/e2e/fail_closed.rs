@@ -7,6 +7,7 @@ use wardian_tests::policy::Policy;
 use wardian_tests::run::Outcome;
 
 wardian_tests::both_modes!(
+    case_3_what_the_self_probe_finds_wrong_does_not_start,
     case_2_no_policy_denies_everything,
     case_2_empty_and_missing_rules_deny,
     case_2_unknown_keys_are_errors_that_help,
@@ -303,4 +304,26 @@ fn a_start_that_fails_leaves_nothing(mode: Mode) {
     let refused = run().exited(125);
     assert!(refused.errors().contains("exists already"), "{refused:?}");
     host.wardian(&["verify", "again"]).success();
+}
+
+/// A promise that turns out not to hold, seen from inside: the program is never executed.
+fn case_3_what_the_self_probe_finds_wrong_does_not_start(mode: Mode) {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let host = Host::new(mode);
+    let shut = host.home().join("shut");
+    host.make_directory(&shut);
+    let run = || {
+        host.shell("echo ran")
+            .option(&[&format!("--bind={}", shut.display())])
+            .finish()
+    };
+    // The control: with the directory open, the probe passes.
+    assert_eq!(run().success().text(), "ran\n");
+    // Its owner is an id that does not exist inside.
+    chown(&shut, Some(200_000), Some(200_000)).unwrap();
+    std::fs::set_permissions(&shut, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let outcome = run().exited(125);
+    assert_eq!(outcome.text(), "");
+    let errors = outcome.errors();
+    assert!(errors.contains("the workspace is there"), "{errors}");
 }

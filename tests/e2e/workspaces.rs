@@ -21,6 +21,7 @@ wardian_tests::both_modes!(
     without_fuse_the_files_are_written_out,
     commits_and_changes_come_back,
     a_conflict_leaves_everything_as_it_was,
+    a_clone_of_a_clone_without_work_is_not_kept,
     an_overlay_comes_back_as_well,
     any_history_comes_back_bit_by_bit,
     case_53_54_58_nothing_of_the_session_runs_or_is_followed_outside,
@@ -415,6 +416,21 @@ fn an_overlay_comes_back_as_well(mode: Mode) {
     );
     host.wardian(&["apply", "--undo", &name]).success();
     assert_eq!(shell(&host, list), before);
+}
+
+fn a_clone_of_a_clone_without_work_is_not_kept(mode: Mode) {
+    let host = Host::new(mode);
+    shell(
+        &host,
+        "git init -q -b main ../up; cd ../up; echo one >a; git add a; git commit -qm base; git clone -q . ../project",
+    );
+    // Git has a symbolic ref there, and a fetch moves refs that are not the session's own.
+    let outcome = host
+        .shell("git symbolic-ref refs/remotes/origin/HEAD && git update-ref refs/remotes/origin/other HEAD && git status --short")
+        .finish()
+        .success();
+    assert_eq!(outcome.text(), "refs/remotes/origin/main\n");
+    assert!(!outcome.errors().contains("kept"), "{outcome:?}");
 }
 
 /// Pseudo-random numbers, the same for the same seed (xorshift).

@@ -266,8 +266,11 @@ fn moved(refs: &SessionRefs, known: &refs::Tips, base: &Base) -> Vec<RefChange> 
     let start = id(base.commit.as_deref());
     let mut moved = refs.changes_since(known);
     moved.retain(|change| {
-        let is_own = change.name.as_bstr() == own.as_bytes().as_bstr();
-        !(is_own && change.new == start)
+        let name = change.name.as_bstr();
+        let is_own = name == own.as_bytes().as_bstr();
+        // What a fetch moved is the remote's, and can be had again.
+        let is_remote = name.starts_with(b"refs/remotes/");
+        !(is_remote || is_own && change.new == start)
     });
     moved
 }

@@ -314,6 +314,12 @@ fn websocket(request: Request<Incoming>) -> Response<Body> {
                 return;
             }
         }
+        // In order: closed with unread bytes, a connection is reset, and that overtakes the goodbye.
+        let mut connection = socket.into_inner();
+        let _ = connection.shutdown().await;
+        let mut nowhere = tokio::io::sink();
+        let end = tokio::io::copy(&mut connection, &mut nowhere);
+        let _ = tokio::time::timeout(Duration::from_secs(5), end).await;
     })
 }
 

@@ -35,11 +35,14 @@ impl Work {
     /// `workspace` is its directory in the sandbox's state.
     pub fn find(workspace: &Path) -> Result<Self, ReviewError> {
         let base = Base::load(workspace)?;
-        let tree = BaseTree::open(workspace, &base)?;
         let session = SessionRepository::open(workspace)?;
-        let refs = SessionRefs::read(&session, tree.object_hash())?;
-        let known = refs::read_base(workspace, tree.object_hash())?;
+        let refs = SessionRefs::read(&session, base.hash()?)?;
+        let known = refs::read_base(workspace, base.hash()?)?;
         let moved = moved(&refs, &known, &base).len();
+        if moved == 0 && is_untouched(workspace, &base, &session, &refs)? {
+            return Ok(Self::default());
+        }
+        let tree = BaseTree::open(workspace, &base)?;
         let has_unnamed = moved == 0 && unnamed(&session, &refs, &tree)?.next().is_some();
         let changes = list(workspace, &tree, &BTreeSet::new())?;
         let is_as_brought = match fs::read(workspace.join(BROUGHT)) {
@@ -83,6 +86,32 @@ impl Work {
         } = self;
         refs + files + left_out > 0
     }
+}
+
+/// Whether nothing but `.git` was ever written, and nothing but the start was ever checked out: told without
+/// the index, which is large in a large repository.
+fn is_untouched(
+    workspace: &Path,
+    base: &Base,
+    session: &SessionRepository,
+    refs: &SessionRefs,
+) -> Result<bool, ReviewError> {
+    let upper = workspace.join("upper");
+    let failed = |source| ReviewError::Io {
+        path: upper.clone(),
+        source,
+    };
+    for entry in fs::read_dir(&upper).map_err(failed)? {
+        if entry.map_err(failed)?.file_name() != ".git" {
+            return Ok(false);
+        }
+    }
+    let visited = refs::visited(session, base.hash()?)?;
+    let start = id(base.commit.as_deref());
+    let is_start = |visited: &ObjectId| visited.is_null() || Some(*visited) == start;
+    Ok(matches!(refs.head, SessionHead::Branch(_))
+        && visited.iter().all(is_start)
+        && !workspace.join(BROUGHT).exists())
 }
 
 /// Commits that `HEAD` leads to or has led to, and that neither a ref of the session nor the user's repository

@@ -23,7 +23,7 @@ use crate::sandboxes;
 ///
 ///   wardian resume fix
 ///   wardian resume fix -- claude --continue
-///   wardian resume --allow crates.io --time 1h fix -- cargo test
+///   wardian resume --allow github.com --time 1h fix -- cargo test
 ///
 /// Exit status: as of `wardian run`.
 #[derive(Debug, Args)]

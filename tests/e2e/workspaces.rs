@@ -22,6 +22,7 @@ wardian_tests::both_modes!(
     commits_and_changes_come_back,
     a_conflict_leaves_everything_as_it_was,
     a_clone_of_a_clone_without_work_is_not_kept,
+    undo_takes_back_the_last_apply_alone,
     an_overlay_comes_back_as_well,
     any_history_comes_back_bit_by_bit,
     case_53_54_58_nothing_of_the_session_runs_or_is_followed_outside,
@@ -373,6 +374,30 @@ fn a_conflict_leaves_everything_as_it_was(mode: Mode) {
         shell(&host, &format!("git log -1 --format=%s wardian/{name}")),
         "new\n"
     );
+}
+
+/// The last apply is taken back, and no other with it; what cannot be told is not guessed.
+fn undo_takes_back_the_last_apply_alone(mode: Mode) {
+    let host = Host::new(mode);
+    repository(&host);
+    shell(&host, "rm untracked .env; git checkout -q a");
+    let run = host.shell(&format!(
+        "{ME} echo new >new; git add new; git commit -qm new; echo more >>a"
+    ));
+    let name = run.name().to_owned();
+    run.finish().success();
+    host.wardian(&["apply", "--changes", &name]).success();
+    host.wardian(&["apply", "--commits", &name]).success();
+    host.wardian(&["apply", "--undo", &name]).success();
+    let state = "git branch --list 'wardian/*'; git status --porcelain";
+    assert_eq!(shell(&host, state), " M a\n");
+    host.wardian(&["apply", "--changes", &name]).success();
+    shell(&host, "git checkout -q a");
+    host.wardian(&["apply", "--changes", &name]).success();
+    let base = host.state(&name).join("layers/workspaces/0/base.json");
+    fs::write(&base, "{").unwrap();
+    host.wardian(&["apply", "--undo", &name]).failed();
+    assert_eq!(shell(&host, state), " M a\n");
 }
 
 fn an_overlay_comes_back_as_well(mode: Mode) {

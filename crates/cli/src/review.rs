@@ -30,6 +30,7 @@ pub(crate) struct Reviewed {
     pub(crate) path: PathBuf,
     /// Its directory in the sandbox's state.
     pub(crate) state: PathBuf,
+    pub(crate) mode: WorkspaceMode,
     pub(crate) review: Review,
 }
 
@@ -55,6 +56,7 @@ pub(crate) fn review(sandbox: &Sandbox) -> Result<Vec<Reviewed>, Failure> {
         all.push(Reviewed {
             path: workspace.path.clone(),
             state,
+            mode: workspace.mode,
             review,
         });
     }

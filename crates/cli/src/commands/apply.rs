@@ -7,11 +7,14 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use wardian_events::visible_bytes;
-use wardian_git::apply::{Conflict, Contents, Plan, Repositories, Staged, UserTree, Version};
+use wardian_git::apply::{
+    ApplyError, Conflict, Contents, Plan, Repositories, Staged, UserTree, Version,
+};
 use wardian_git::confined::{Git, SessionRepository};
 use wardian_git::review::Review;
 use wardian_git::transfer::{self, Brought, Moved, Signature, Undone};
 use wardian_git::{BString, Base, ObjectFormat};
+use wardian_sandbox::spec::WorkspaceMode;
 
 use crate::failure::{BAD_NEWS, Failure, Outcome};
 use crate::output::{self, Tone};
@@ -233,6 +236,20 @@ impl Applied {
         }
     }
 
+    /// What is kept is for the last apply alone. Its files go last: without the rest they are nothing.
+    fn forget(state: &Path) -> Result<(), Failure> {
+        if Staged::open(state)?.is_some_and(|staged| !staged.is_done()) {
+            return Err(ApplyError::Interrupted.into());
+        }
+        match fs::remove_file(state.join(APPLIED)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(anyhow!("cannot forget the last apply: {error}").into());
+            }
+            _ => {}
+        }
+        Ok(Staged::forget(state)?)
+    }
+
     fn store(&self, state: &Path) -> Result<(), Failure> {
         let (path, new) = (state.join(APPLIED), state.join(format!("{APPLIED}.new")));
         fs::write(&new, serde_json::to_vec(self)?)
@@ -250,7 +267,7 @@ fn carry_out(name: &str, planned: &[Planned<'_>]) -> Outcome {
         };
         // All or nothing: what was done is taken back, as far as nobody has changed it since.
         for done in &planned[..=number] {
-            if let Err(left) = take_back(&done.workspace.state) {
+            if let Err(left) = take_back(&done.workspace.state, done.workspace.mode) {
                 left.report();
             }
         }
@@ -286,6 +303,7 @@ impl Planned<'_> {
                 lfs: Default::default(),
             },
         };
+        Applied::forget(state)?;
         // First, so that a kill leaves a way back.
         applied.store(state)?;
         if let Some(base) = workspace.review.base().filter(|_| !refs.is_empty()) {
@@ -320,11 +338,15 @@ impl Planned<'_> {
 fn take_back_interrupted(sandbox: &Sandbox) -> Result<(), Failure> {
     let record = review::record(sandbox)?;
     let mut taken_back = false;
-    for (number, _) in record.workspaces.iter() {
-        let workspace = sandbox.state().workspace(number);
-        let applied = Applied::load(workspace.path())?;
-        if applied.is_some_and(|applied| applied.progress == Progress::Begun) {
-            taken_back |= take_back(workspace.path())?;
+    for (number, it) in record.workspaces.iter() {
+        let (workspace, mode) = (sandbox.state().workspace(number), it.mode);
+        let state = workspace.path();
+        let begun = |applied: Applied| applied.progress == Progress::Begun;
+        // The second is an undo that was killed.
+        if Applied::load(state)?.is_some_and(begun)
+            || Staged::open(state)?.is_some_and(|staged| !staged.is_done())
+        {
+            taken_back |= take_back(state, mode)?;
         }
     }
     if taken_back {
@@ -337,8 +359,8 @@ fn take_back_interrupted(sandbox: &Sandbox) -> Result<(), Failure> {
 fn undo(sandbox: &Sandbox) -> Outcome {
     let record = review::record(sandbox)?;
     let mut undone = false;
-    for (number, _) in record.workspaces.iter() {
-        undone |= take_back(sandbox.state().workspace(number).path())?;
+    for (number, workspace) in record.workspaces.iter() {
+        undone |= take_back(sandbox.state().workspace(number).path(), workspace.mode)?;
     }
     if undone {
         output::say(Tone::Good, "undone", "everything is as it was before");
@@ -356,16 +378,19 @@ fn signature() -> Signature {
 }
 
 /// Whether there was anything to take back.
-fn take_back(state: &Path) -> Result<bool, Failure> {
+fn take_back(state: &Path, mode: WorkspaceMode) -> Result<bool, Failure> {
     let Some(Applied {
         workspace, brought, ..
     }) = Applied::load(state)?
     else {
         return Ok(false);
     };
-    let (hash, repositories, base) = match Base::load(state) {
-        Ok(base) => (base.hash()?, Repositories::Refuse, Some(base)),
-        Err(_) => (ObjectFormat::Sha1, Repositories::Enter, None),
+    let (hash, repositories, base) = match mode {
+        WorkspaceMode::Clone => {
+            let base = Base::load(state)?;
+            (base.hash()?, Repositories::Refuse, Some(base))
+        }
+        _ => (ObjectFormat::Sha1, Repositories::Enter, None),
     };
     let tree = UserTree::open(&workspace, hash, repositories)?;
     if let Some(staged) = Staged::open(state)? {

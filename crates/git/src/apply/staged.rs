@@ -105,10 +105,7 @@ impl Staged {
     ) -> Result<Self, ApplyError> {
         debug_assert!(plan.conflicts.is_empty());
         let directory = state.join("apply");
-        if Self::open(state)?.is_some_and(|old| !old.is_done()) {
-            return Err(ApplyError::Interrupted);
-        }
-        remove_tree(&directory)?;
+        Self::forget(state)?;
         for side in [Side::Before, Side::After] {
             let path = directory.join(side.directory());
             fs::create_dir_all(&path).map_err(state_error(&path))?;
@@ -157,6 +154,14 @@ impl Staged {
         let record =
             serde_json::from_slice(&text).map_err(|source| ApplyError::Record { path, source })?;
         Ok(Some(Self { directory, record }))
+    }
+
+    /// Forgets what a finished apply left below `state`: it can no longer be undone.
+    pub fn forget(state: &Path) -> Result<(), ApplyError> {
+        match Self::open(state)? {
+            Some(staged) if !staged.is_done() => Err(ApplyError::Interrupted),
+            _ => remove_tree(&state.join("apply")),
+        }
     }
 
     pub fn is_done(&self) -> bool {

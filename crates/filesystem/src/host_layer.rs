@@ -41,6 +41,7 @@ use std::time::Duration;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use wardian_linux::userns::IdMaps;
 
+use crate::session;
 use tree::Tree;
 
 /// For how long the kernel believes what it was told about a name or a file, found or not. Looking
@@ -49,9 +50,6 @@ pub const TIME_TO_LIVE: Duration = Duration::from_secs(60);
 
 /// The most bytes of a file that one request carries: what FUSE allows with pages of 4 KiB.
 pub const MAX_READ: u32 = 1 << 20;
-
-/// Two, so that a slow disk under one request does not hold up all others.
-const THREADS: usize = 2;
 
 /// A directory of the host and its name in the mount's root.
 #[derive(Debug)]
@@ -148,15 +146,7 @@ impl HostLayer {
         device: OwnedFd,
         ended: impl FnOnce(io::Result<()>) + Send + 'static,
     ) -> io::Result<()> {
-        let mut config = fuser::Config::default();
-        config.n_threads = Some(THREADS);
-        // What the program may do is decided by overlayfs and `default_permissions`.
-        let everybody = fuser::SessionACL::All;
         let adapter = adapter::Adapter::new(Tree::new(self));
-        let session = fuser::Session::from_fd(adapter, device, everybody, config)?;
-        std::thread::Builder::new()
-            .name("layers".to_owned())
-            .spawn(move || ended(session.run()))
-            .map(drop)
+        session::run(session::open(adapter, device)?, "layers", ended)
     }
 }

@@ -9,4 +9,5 @@
 //! decided, and tested, without a kernel.
 
 pub mod host_layer;
+mod session;
 pub mod snapshot;

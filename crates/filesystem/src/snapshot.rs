@@ -32,6 +32,7 @@ pub use error::{Answer, Refusal};
 pub use materialise::{MaterialiseError, Written, materialise};
 pub use source::{Child, Content, Facts, Kind, Node, Source, Taken};
 
+use crate::session;
 use view::View;
 
 /// For how long the kernel believes what it was told. Nothing changes; that which turns out to be wrong,
@@ -40,9 +41,6 @@ pub const TIME_TO_LIVE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The most bytes of a file that one request carries: what FUSE allows with pages of 4 KiB.
 const MAX_READ: u32 = 1 << 20;
-
-/// Decoding takes time: two requests are worked on at once.
-const THREADS: usize = 2;
 
 /// To whom all files belong, as ids of the user namespace that mounted the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,18 +64,11 @@ impl<S: Source> Snapshot<S> {
         device: OwnedFd,
         ended: impl FnOnce(io::Result<()>) + Send + 'static,
     ) -> io::Result<()> {
-        let mut config = fuser::Config::default();
-        config.n_threads = Some(THREADS);
-        // What the program may do is decided by overlayfs and `default_permissions`.
-        let everybody = fuser::SessionACL::All;
         let notifier = Arc::new(OnceLock::new());
         let adapter = adapter::Adapter::new(View::new(self), notifier.clone());
-        let session = fuser::Session::from_fd(adapter, device, everybody, config)?;
+        let session = session::open(adapter, device)?;
         // The first request can be answered only after this.
         let _ = notifier.set(session.notifier());
-        std::thread::Builder::new()
-            .name("snapshot".to_owned())
-            .spawn(move || ended(session.run()))
-            .map(drop)
+        session::run(session, "snapshot", ended)
     }
 }

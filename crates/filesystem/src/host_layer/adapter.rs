@@ -2,11 +2,10 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::time::UNIX_EPOCH;
 
 use fuser::{
-    AccessFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, ReplyAttr, ReplyData,
+    AccessFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, ReplyAttr, ReplyData,
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr,
     Request,
 };
@@ -15,6 +14,7 @@ use super::error::Refusal;
 use super::nodes::Content;
 use super::tree::{Listing, Taken, Tree};
 use super::{MAX_READ, TIME_TO_LIVE};
+use crate::session::NOTHING;
 
 /// What makes reading fast, where the kernel knows it.
 const WANTED: [InitFlags; 7] = [
@@ -217,21 +217,3 @@ impl Filesystem for Adapter {
 fn taken(full: bool) -> Taken {
     if full { Taken::Full } else { Taken::Yes }
 }
-
-const NOTHING: FileAttr = FileAttr {
-    ino: INodeNo(0),
-    size: 0,
-    blocks: 0,
-    atime: UNIX_EPOCH,
-    mtime: UNIX_EPOCH,
-    ctime: UNIX_EPOCH,
-    crtime: UNIX_EPOCH,
-    kind: FileType::RegularFile,
-    perm: 0,
-    nlink: 0,
-    uid: 0,
-    gid: 0,
-    rdev: 0,
-    blksize: 0,
-    flags: 0,
-};

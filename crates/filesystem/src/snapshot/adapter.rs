@@ -3,10 +3,9 @@
 use std::ffi::OsStr;
 use std::io;
 use std::sync::{Arc, OnceLock};
-use std::time::UNIX_EPOCH;
 
 use fuser::{
-    AccessFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo, InitFlags,
+    AccessFlags, Errno, FileHandle, FileType, Filesystem, Generation, INodeNo, InitFlags,
     KernelConfig, LockOwner, Notifier, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory,
     ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
@@ -15,6 +14,7 @@ use super::error::Refusal;
 use super::source::{Node, Source, Taken};
 use super::view::{Size, View};
 use super::{MAX_READ, TIME_TO_LIVE};
+use crate::session::NOTHING;
 
 /// What makes reading fast, where the kernel knows it.
 const WANTED: [InitFlags; 7] = [
@@ -211,21 +211,3 @@ impl<S: Source> Filesystem for Adapter<S> {
 fn taken(full: bool) -> Taken {
     if full { Taken::Full } else { Taken::Yes }
 }
-
-const NOTHING: FileAttr = FileAttr {
-    ino: INodeNo(0),
-    size: 0,
-    blocks: 0,
-    atime: UNIX_EPOCH,
-    mtime: UNIX_EPOCH,
-    ctime: UNIX_EPOCH,
-    crtime: UNIX_EPOCH,
-    kind: FileType::RegularFile,
-    perm: 0,
-    nlink: 0,
-    uid: 0,
-    gid: 0,
-    rdev: 0,
-    blksize: 0,
-    flags: 0,
-};

@@ -25,6 +25,7 @@ mod place;
 mod probe;
 mod program;
 mod protocol;
+mod running;
 mod stops;
 mod system_layers;
 mod terminal;
@@ -32,13 +33,11 @@ mod terminal;
 use serde::{Deserialize, Serialize};
 
 pub use confinement::ProcessLimits;
-pub use launch::{
-    Guarded, Happening, Killer, LaunchError, Launched, Loaded, Prepared, Requested, Running,
-    Sealed, Signaller, Spawned, Streams,
-};
+pub use launch::{LaunchError, Launched, Prepared, Requested, Sealed, Spawned};
 pub use offers::Offers;
 pub use probe::Check;
 pub use protocol::{Ended, NoDevice, Stage};
+pub use running::{Guarded, Happening, Killer, Loaded, Running, Signaller, Streams};
 pub use system_layers::{
     DEVICE as FUSE_DEVICE, Obstacle, ServedDirectory, ServedLayers, ServedSnapshot, SystemLayers,
     Unavailable,

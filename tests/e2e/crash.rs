@@ -8,7 +8,7 @@ use wardian_tests::mode::Mode;
 use wardian_tests::process::{Input, Running};
 use wardian_tests::residue;
 
-use crate::support::{init_of, wait_until};
+use crate::support::{Moments, init_of, wait_until};
 
 wardian_tests::both_modes!(
     killing_the_command_line_at_any_moment,
@@ -18,14 +18,11 @@ wardian_tests::both_modes!(
     what_was_written_is_kept,
 );
 
-/// Moments tried in each mode and for each victim.
-const MOMENTS: u64 = 110;
-
-/// From 0 to the time that a whole run takes, and a little more; evenly spread but in no order.
-fn moment(number: u64, whole: Duration) -> Duration {
-    let step = (number * 37) % MOMENTS;
-    (whole + whole / 5) * u32::try_from(step).unwrap() / u32::try_from(MOMENTS).unwrap()
-}
+/// Tried in each mode and for each victim.
+const MOMENTS: Moments = Moments {
+    count: 110,
+    step: 37,
+};
 
 const WORK: &str = "echo started >first; i=0; while [ $i -lt 20 ]; do i=$((i+1)); echo $i >>work; sleep 0.01; done";
 
@@ -68,9 +65,9 @@ fn assert_clean(host: &Host, name: &str, when: Duration) {
 fn killing_the_command_line_at_any_moment(mode: Mode) {
     let host = Host::new(mode);
     let whole = whole_run(&host);
-    for number in 0..MOMENTS {
+    for number in 0..MOMENTS.count {
         let started = host.shell(WORK).limit(Duration::from_secs(20)).start();
-        let when = moment(number, whole);
+        let when = MOMENTS.at(number, whole);
         std::thread::sleep(when);
         started.running.signal(Signal::KILL);
         let name = started.name().to_owned();
@@ -83,9 +80,9 @@ fn killing_the_supervisor_at_any_moment(mode: Mode) {
     let host = Host::new(mode);
     let whole = whole_run(&host);
     let mut killed = 0;
-    for number in 0..MOMENTS {
+    for number in 0..MOMENTS.count {
         let started = host.shell(WORK).limit(Duration::from_secs(20)).start();
-        let when = moment(number, whole);
+        let when = MOMENTS.at(number, whole);
         std::thread::sleep(when);
         if let Some(supervisor) = started.supervisor() {
             killed += u32::from(

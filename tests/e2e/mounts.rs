@@ -233,10 +233,10 @@ fn without_fuse_a_start_says_what_is_missing(mode: Mode) {
 /// Makes a root of its own as Docker does: an overlay, with files of `/etc` mounted into it. `volume` mounts more.
 fn container(host: &Host, volume: &str) -> String {
     format!(
-        "top={base}/container; mkdir -p $top; mount -t tmpfs none $top; mkdir $top/upper $top/work $top/root
-         mount -t overlay none -o lowerdir=/,upperdir=$top/upper,workdir=$top/work $top/root
-         for name in hosts hostname resolv.conf; do echo container >$top/$name; mount --bind $top/$name $top/root/etc/$name; done
-         cd $top/root; mount -t proc none proc; mount --rbind /dev dev; mount --rbind /sys sys; {volume}
+        "top={base}/container; mkdir -p $top; mount -t tmpfs none $top; mkdir $top/upper $top/work $top/system
+         mount -t overlay none -o lowerdir=/,upperdir=$top/upper,workdir=$top/work $top/system
+         for name in hosts hostname resolv.conf; do echo container >$top/$name; mount --bind $top/$name $top/system/etc/$name; done
+         cd $top/system; mount -t proc none proc; mount --rbind /dev dev; mount --rbind /sys sys; {volume}
          mkdir -p old; pivot_root . old; umount -l /old; cd {project}",
         base = host.base().display(),
         project = host.project().display()

@@ -16,6 +16,22 @@ pub(crate) const ATTACKS: &str = include_str!("support/attacks.py");
 const TERMINAL: &str = include_str!("support/terminal.py");
 const RESOLVER: &str = include_str!("support/resolver.py");
 
+/// The moments at which somebody is killed: from 0 to the time that a whole run takes, and a little more. Evenly
+/// spread but in no order.
+#[derive(Clone, Copy)]
+pub(crate) struct Moments {
+    pub(crate) count: u32,
+    /// Shares no divisor with `count`.
+    pub(crate) step: u32,
+}
+
+impl Moments {
+    pub(crate) fn at(self, number: u32, whole: Duration) -> Duration {
+        let place = (number * self.step) % self.count;
+        (whole + whole / 5) * place / self.count
+    }
+}
+
 /// What came of each attack: `ok` if it worked, else an errno or the signal that ended it.
 pub(crate) type Attempts = BTreeMap<String, String>;
 

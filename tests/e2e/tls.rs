@@ -250,7 +250,7 @@ fn case_93_no_server_name(mode: Mode) {
 fn case_94_the_authoritys_key_is_not_inside(mode: Mode) {
     let host = Host::new(mode);
     let script = "grep -rlsE 'BEGIN ([A-Z]+ )?PRIVATE KEY' /etc /usr/local /usr/share/ca-certificates /run /tmp /var /home \"$HOME\" | grep -v -E 'python|node_modules|/doc/|snakeoil|test'
-        ls -d \"$HOME/.local/share/wardian\" /root/.local/share/wardian 2>/dev/null
+        ls -d \"$HOME/.local/share/wardian\" ~root/.local/share/wardian 2>/dev/null
         find /run/wardian -type s -o -type f ! -name README 2>/dev/null; echo end";
     for run in [host.shell(script), host.shell(script).as_inner_root()] {
         assert_eq!(lines(&run.finish().success()), ["end"]);

@@ -10,6 +10,8 @@ use wardian_tests::process::{Input, Running};
 use wardian_tests::residue;
 use wardian_tests::run::supervisor_of;
 
+use crate::support::Moments;
+
 use super::{fingerprint, listed, repository};
 
 wardian_tests::both_modes!(
@@ -19,13 +21,8 @@ wardian_tests::both_modes!(
     of_rm,
 );
 
-/// Moments tried in each mode and for each victim.
-const MOMENTS: u32 = 24;
-
-/// From 0 to the time that a whole run takes, and a little more; evenly spread but in no order.
-fn moment(number: u32, whole: Duration) -> Duration {
-    (whole + whole / 5) * ((number * 7) % MOMENTS) / MOMENTS
-}
+/// Tried in each mode and for each victim.
+const MOMENTS: Moments = Moments { count: 24, step: 7 };
 
 fn kill(pid: u32) -> bool {
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).is_ok()
@@ -92,9 +89,9 @@ fn of_the_command_line(mode: Mode) {
     repository(&host);
     let before = fingerprint(&host);
     let whole = whole_run(&host);
-    for number in 0..MOMENTS {
+    for number in 0..MOMENTS.count {
         let started = host.shell(WORK).limit(Duration::from_secs(20)).start();
-        let when = moment(number, whole);
+        let when = MOMENTS.at(number, whole);
         std::thread::sleep(when);
         started.running.signal(Signal::KILL);
         let name = started.name().to_owned();
@@ -109,16 +106,19 @@ fn of_the_supervisor(mode: Mode) {
     let before = fingerprint(&host);
     let whole = whole_run(&host);
     let mut killed = 0;
-    for number in 0..MOMENTS {
+    for number in 0..MOMENTS.count {
         let started = host.shell(WORK).limit(Duration::from_secs(20)).start();
-        let when = moment(number, whole);
+        let when = MOMENTS.at(number, whole);
         std::thread::sleep(when);
         killed += u32::from(started.supervisor().is_some_and(kill));
         let name = started.name().to_owned();
         started.finish();
         assert_unharmed(&host, &name, &before, when);
     }
-    assert!(killed > MOMENTS / 4, "only {killed} supervisors were there");
+    assert!(
+        killed > MOMENTS.count / 4,
+        "only {killed} supervisors were there"
+    );
 }
 
 fn of_a_resumed_session(mode: Mode) {
@@ -130,7 +130,7 @@ fn of_a_resumed_session(mode: Mode) {
     let whole = run.finish().success().finished.took;
     let upper = host.state(&name).join("layers/workspaces/0/upper");
     let mut lines = 1;
-    for number in 0..MOMENTS * 2 {
+    for number in 0..MOMENTS.count * 2 {
         let words = [
             "resume",
             &name,
@@ -140,9 +140,9 @@ fn of_a_resumed_session(mode: Mode) {
             "echo y >>loose; sleep 0.1",
         ];
         let resumed = Running::start(host.wardian_command(&words), Input::Nothing);
-        let when = moment(number, whole);
+        let when = MOMENTS.at(number, whole);
         std::thread::sleep(when);
-        if number < MOMENTS {
+        if number < MOMENTS.count {
             resumed.signal(Signal::KILL);
         } else {
             let _ = supervisor_of(host.base()).map(kill);
@@ -175,13 +175,13 @@ fn of_rm(mode: Mode) {
     let name = make();
     let whole = host.wardian(&["rm", "--force", &name]).success().took;
     let (mut kept, mut gone) = (0, 0);
-    for number in 0..MOMENTS / 2 {
+    for number in 0..MOMENTS.count / 2 {
         let name = make();
         let removing = Running::start(
             host.wardian_command(&["rm", "--force", &name]),
             Input::Nothing,
         );
-        let when = moment(number * 2, whole);
+        let when = MOMENTS.at(number * 2, whole);
         std::thread::sleep(when);
         removing.signal(Signal::KILL);
         removing.wait(Duration::from_secs(20));

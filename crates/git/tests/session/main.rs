@@ -6,4 +6,3 @@ mod config;
 mod discover;
 mod fixture;
 mod kinds;
-mod measure;

@@ -1,0 +1,116 @@
+//! Prints how long a session clone takes to make, in a repository of 100,000 files in various states:
+//!
+//!     cargo run --release -p wardian-git --example session_start
+
+use std::error::Error;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use wardian_git::Repository;
+use wardian_git::session::{self, Changes, Options};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const ROUNDS: usize = 9;
+
+/// 100,000 small files and 200 branches.
+const PREPARE: &str = "git init -q -b main . && python3 -c '
+print(\"blob\\nmark :1\\ndata 2\\nx\\n\")
+print(\"commit refs/heads/main\\ncommitter a <a@b> 0 +0000\\ndata 1\\nm\")
+for i in range(100000): print(f\"M 100644 :1 source/directory{i//1000}/part{i//50}/file_with_a_name_{i}.txt\")
+print()' | git fast-import --quiet && git reset -q --hard && git status >/dev/null
+for i in $(seq 1 200); do echo \"create refs/heads/b$i HEAD\"; done | git update-ref --stdin
+git pack-refs --all";
+
+const MANY_REFS: &str =
+    "git update-index --no-split-index && git reset -q --hard && head=$(git rev-parse HEAD) &&
+(echo '# pack-refs with: peeled fully-peeled sorted '; echo $head refs/heads/main
+seq -f \"$head refs/pull/%06.0f/head\" 1 100000) >.git/packed-refs";
+
+fn main() -> Outcome<()> {
+    let directory = tempfile::tempdir()?;
+    let top = directory.path().join("repository");
+    std::fs::create_dir(&top)?;
+    shell(&top, PREPARE)?;
+    let discover = || -> Outcome<Repository> {
+        Ok(Repository::discover(&top.join("source"))?.ok_or("no repository")?)
+    };
+    time("discover", discover)?;
+    time("submodules", || Ok(discover()?.submodules()?))?;
+    let start = |name: &str, changes| {
+        time(name, || {
+            let state = tempfile::tempdir_in(directory.path())?;
+            let options = Options {
+                branch: "wardian/measured".to_owned(),
+                inside: "/run/wardian/repositories/0".into(),
+                changes,
+                include: Vec::new(),
+            };
+            session::create(&discover()?, state.path(), &options)?;
+            Ok(state)
+        })
+    };
+    start("clean index, copied", Changes::Leave)?;
+    start("with changes", Changes::Bring)?;
+    for (name, prepare) in [
+        (
+            "untracked cache dropped",
+            "git update-index --force-untracked-cache && git status >/dev/null",
+        ),
+        (
+            "one file staged, derived",
+            "echo y >source/directory5/new && git add source",
+        ),
+        ("split index, derived", "git update-index --split-index"),
+        ("100,000 packed refs", MANY_REFS),
+    ] {
+        shell(&top, prepare)?;
+        start(name, Changes::Leave)?;
+    }
+    Ok(())
+}
+
+fn shell(directory: &Path, script: &str) -> Outcome<()> {
+    let status = Command::new("sh")
+        .args(["-euc", script])
+        .current_dir(directory)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_SYSTEM", "/dev/null")
+        .status()?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(format!("{script}: {status}").into()),
+    }
+}
+
+/// The best time, and the median of the processor's: other work on the machine adds to neither.
+fn time<T>(name: &str, mut run: impl FnMut() -> Outcome<T>) -> Outcome<()> {
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let (start, processor) = (Instant::now(), processor());
+        let made = run()?;
+        times.push((start.elapsed(), self::processor() - processor));
+        // As when a session ends; the next one finds the memory that it had.
+        drop(made);
+    }
+    let best = times
+        .iter()
+        .map(|(wall, _)| *wall)
+        .min()
+        .unwrap_or_default();
+    times.sort_by_key(|(_, processor)| *processor);
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    println!(
+        "{name}: {:.1} ms, {:.1} ms of processor time",
+        milliseconds(best),
+        milliseconds(times[ROUNDS / 2].1)
+    );
+    Ok(())
+}
+
+fn processor() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or_default();
+    Duration::new(time.tv_sec.cast_unsigned(), nanoseconds)
+}

@@ -9,6 +9,7 @@
 //!   parsers could read differently is refused, never repaired.
 //! - `judge`: from a parsed head to the facts the policy asks for, and from its answer to a permit and a record.
 //! - `inject`: credentials in place of placeholders, in the head only.
+//! - `tap`: who looks on at an exchange.
 //! - [`refusal`]: the answers that the door gives itself.
 //! - `h1`, `h2`: the two protocols downstream. `h1` runs in the connection's own task; `h2` has a task per stream.
 //!
@@ -29,6 +30,7 @@ mod record;
 pub mod refusal;
 pub mod response;
 mod stream;
+mod tap;
 #[cfg(test)]
 mod tests;
 pub mod websocket;

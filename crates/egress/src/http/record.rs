@@ -11,6 +11,7 @@ use wardian_policy::Scheme;
 
 use super::ServeError;
 use super::refusal::{Class, Refusal};
+use super::tap::{End, Flow, Tap, Taps, Way};
 use crate::context::HttpConnection;
 
 /// One supervisor serves one sandbox, so numbers unique in the process are unique in its journal.
@@ -98,8 +99,9 @@ pub(crate) fn allowed(
         id,
         started,
         status: None,
-        bytes_up: 0,
-        bytes_down: 0,
+        up: Flow::new(Way::Up, Taps::default()),
+        down: Flow::new(Way::Down, Taps::default()),
+        taps: Taps::default(),
         sent: AtomicBool::new(false),
         over: false,
     })
@@ -160,8 +162,9 @@ pub(crate) struct Exchange {
     started: Instant,
     /// Of the final response, as soon as it is being written to the program.
     pub(crate) status: Option<u16>,
-    pub(crate) bytes_up: u64,
-    pub(crate) bytes_down: u64,
+    pub(crate) up: Flow,
+    pub(crate) down: Flow,
+    taps: Taps,
     /// All of the request has gone to the origin.
     pub(crate) sent: AtomicBool,
     over: bool,
@@ -186,8 +189,25 @@ impl Exchange {
         )
     }
 
+    pub(crate) fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// Shows the exchange to `taps`, before anything of it has passed.
+    pub(crate) fn tap(&mut self, taps: Vec<Box<dyn Tap>>) {
+        for tap in taps {
+            self.taps.add(tap);
+        }
+        self.up = Flow::new(Way::Up, self.taps.clone());
+        self.down = Flow::new(Way::Down, self.taps.clone());
+    }
+
     pub(crate) fn finish(mut self, outcome: ResponseOutcome) -> Result<(), ServeError> {
         self.over = true;
+        self.taps.end(match outcome {
+            ResponseOutcome::Complete => End::Complete,
+            _ => End::Broken,
+        });
         append(&self.journal, self.event(outcome))
     }
 
@@ -195,8 +215,8 @@ impl Exchange {
         Event::Response(Response {
             request: self.id,
             status: self.status,
-            bytes_up: self.bytes_up,
-            bytes_down: self.bytes_down,
+            bytes_up: self.up.bytes(),
+            bytes_down: self.down.bytes(),
             milliseconds: self.started.elapsed().as_millis() as u64,
             outcome,
         })
@@ -206,6 +226,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.over {
+            self.taps.end(End::Broken);
             // Whoever dropped the connection is no longer there to hear of a journal that failed; the journal itself
             // refuses everything from then on.
             let _ = append(&self.journal, self.event(cut("connection_cut")));

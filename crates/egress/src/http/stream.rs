@@ -13,6 +13,7 @@ use super::chunked::{self, ChunkError, Piece};
 use super::deadline::Deadline;
 use super::head::BodyLength;
 use super::response::ResponseBody;
+use super::tap::{BodyEnds, Flow};
 
 /// A fresh buffer; enough for nearly every head.
 const SMALL: usize = 4 * 1024;
@@ -168,6 +169,13 @@ impl BodyReader {
         }
     }
 
+    pub(crate) fn ends(&self) -> BodyEnds {
+        match self {
+            Self::None | Self::Fixed(_) | Self::Chunked(_) => BodyEnds::Marked,
+            Self::UntilClose | Self::Tunnel => BodyEnds::WithConnection,
+        }
+    }
+
     /// Is the body whole if its connection ends here?
     pub(crate) fn may_end(&self, truncated: bool) -> bool {
         match self {
@@ -215,7 +223,7 @@ pub(crate) struct Pace<'a> {
 }
 
 /// Moves one body, and before it what `out` holds (the head). Everything is flushed before the pump waits for more,
-/// so an event of a stream is with the receiver before the next one is sent. `moved` counts data as it is written.
+/// so an event of a stream is with the receiver before the next one is sent. `flow` counts data as it is written.
 pub(crate) async fn pump<R, W>(
     source: &mut Source<R>,
     body: &mut BodyReader,
@@ -223,7 +231,7 @@ pub(crate) async fn pump<R, W>(
     writer: BodyWriter,
     out: &mut Vec<u8>,
     pace: Pace<'_>,
-    moved: &mut u64,
+    flow: &mut Flow,
 ) -> Result<(), PumpError>
 where
     R: AsyncRead + Unpin,
@@ -232,17 +240,18 @@ where
     loop {
         match body.next(source.bytes()).map_err(PumpError::Malformed)? {
             Piece::Data(length) => {
-                *moved += length as u64;
-                if *moved > pace.max_bytes {
+                let data = &source.bytes()[..length];
+                flow.pass(data);
+                if flow.bytes() > pace.max_bytes {
                     return Err(PumpError::TooMany);
                 }
                 if writer == BodyWriter::Chunked {
                     chunked::write_size(out, length);
                 }
                 if length <= COPY && out.len() <= LARGE - COPY {
-                    out.extend_from_slice(&source.bytes()[..length]);
+                    out.extend_from_slice(data);
                 } else {
-                    write_both(sink, out, &source.bytes()[..length])
+                    write_both(sink, out, data)
                         .await
                         .map_err(|_| PumpError::Sink)?;
                     pace.deadline.set(pace.idle);

@@ -15,6 +15,7 @@ use crate::http::origin::Origin;
 use crate::http::record::Exchange;
 use crate::http::response::{self, Answering, ResponseBody, ResponseHead};
 use crate::http::stream::{BodyReader, BodyWriter, Pace, PumpError, Source, pump};
+use crate::http::tap::{Answer, BodyEnds, Fields, Flow};
 use crate::http::websocket::{self, KeyOf};
 
 /// Bytes of a next request that are read while this one is answered.
@@ -106,8 +107,8 @@ where
 {
     let Exchange {
         status,
-        bytes_up,
-        bytes_down,
+        up: flow_up,
+        down: flow_down,
         sent,
         ..
     } = exchange;
@@ -131,7 +132,7 @@ where
             writer,
             up,
             plan.pace,
-            bytes_up,
+            flow_up,
         )
         .await?;
         sent.store(true, Ordering::Relaxed);
@@ -145,7 +146,7 @@ where
             }
         }
     };
-    let downwards = answer(source, sink, down, fields, plan, sent, status, bytes_down);
+    let downwards = answer(source, sink, down, fields, plan, sent, status, flow_down);
     tokio::pin!(upwards, downwards);
     let mut up_is_over = false;
     loop {
@@ -178,7 +179,7 @@ async fn answer<R, W>(
     plan: Plan<'_>,
     sent: &AtomicBool,
     status: &mut Option<u16>,
-    moved: &mut u64,
+    flow: &mut Flow,
 ) -> Result<Answered, Broken>
 where
     R: AsyncRead + Unpin,
@@ -212,6 +213,11 @@ where
                 });
             }
             *status = Some(101);
+            flow.answer(&Answer {
+                status: 101,
+                fields: Fields::Http1 { bytes, fields },
+                ends: BodyEnds::WithConnection,
+            });
             write::response(out, received, Downstream::KeepAlive, Handshake::WebSocket);
             source.take(end);
             flush(sink, out).await?;
@@ -238,10 +244,15 @@ where
             downstream = downstream.closing();
         }
         *status = Some(head.status);
+        let mut body = BodyReader::from(head.body);
+        flow.answer(&Answer {
+            status: head.status,
+            fields: Fields::Http1 { bytes, fields },
+            ends: body.ends(),
+        });
         let writer = write::response(out, received, downstream, Handshake::No);
         source.take(end);
-        let mut body = BodyReader::from(head.body);
-        pump(source, &mut body, sink, writer, out, plan.pace, moved)
+        pump(source, &mut body, sink, writer, out, plan.pace, flow)
             .await
             .map_err(|error| match error {
                 PumpError::Source => Broken::CutShort {
@@ -367,12 +378,12 @@ where
         ..
     } = origin;
     let Exchange {
-        bytes_up,
-        bytes_down,
+        up: flow_up,
+        down: flow_down,
         ..
     } = exchange;
     let upwards = async {
-        one_way(client, origin_sink, pace, bytes_up)
+        one_way(client, origin_sink, pace, flow_up)
             .await
             .map_err(|error| match error {
                 PumpError::Source => Broken::ClientGone,
@@ -385,7 +396,7 @@ where
             })
     };
     let downwards = async {
-        one_way(source, sink, pace, bytes_down)
+        one_way(source, sink, pace, flow_down)
             .await
             .map_err(|error| match error {
                 PumpError::Sink => Broken::ClientGone,
@@ -404,7 +415,7 @@ async fn one_way<R, W>(
     from: &mut Source<R>,
     to: &mut W,
     pace: Pace<'_>,
-    moved: &mut u64,
+    flow: &mut Flow,
 ) -> Result<(), PumpError>
 where
     R: AsyncRead + Unpin,
@@ -417,7 +428,7 @@ where
         BodyWriter::Plain,
         &mut Vec::new(),
         pace,
-        moved,
+        flow,
     )
     .await?;
     // If it is gone already, the other direction has heard so.

@@ -24,6 +24,7 @@ use crate::http::origin::{self, Origin};
 use crate::http::record::{self, Exchange, Line, Spoken};
 use crate::http::refusal::{Class, Refusal};
 use crate::http::stream::{Pace, Source};
+use crate::http::tap::{self, Fields, Question};
 use crate::http::{ServeError, websocket};
 
 /// Where the connection stands, for whoever finds it out of time.
@@ -245,11 +246,19 @@ where
             route = Some(located);
         }
         let line = asked.line(permitted.target.as_str());
-        self.exchange = Some(record::allowed(
-            self.connection,
-            line,
-            permitted.request.rule().to_string(),
-        )?);
+        let rule = permitted.request.rule().to_string();
+        let mut exchange = record::allowed(self.connection, line, rule)?;
+        exchange.tap(tap::taps(&Question {
+            connection: self.connection,
+            id: exchange.id(),
+            permitted: &permitted,
+            method,
+            fields: Fields::Http1 {
+                bytes: &self.head,
+                fields: &self.fields,
+            },
+        }));
+        self.exchange = Some(exchange);
         self.phase = Phase::Exchange;
         self.forward(&head, permitted, route, handshake, deadline)
             .await
@@ -390,7 +399,7 @@ where
                     };
                 }
                 Err(Broken::NoAnswer) if origin.reused => {
-                    let nothing_sent = exchange.bytes_up == 0 && head.body != BodyLength::Chunked;
+                    let nothing_sent = exchange.up.bytes() == 0 && head.body != BodyLength::Chunked;
                     let has_body = !matches!(head.body, BodyLength::None | BodyLength::Fixed(0));
                     if nothing_sent && (has_body || is_idempotent(head.method.of(&self.head))) {
                         // An idle connection that its origin closed as we used it: not an answer to this request.

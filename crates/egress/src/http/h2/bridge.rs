@@ -22,6 +22,7 @@ use crate::http::origin::Origin;
 use crate::http::record::Exchange;
 use crate::http::response::{self, Answering, ResponseHead};
 use crate::http::stream::{BodyReader, BodyWriter, Pace, Source, write_both};
+use crate::http::tap::{Answer, BodyEnds, Fields, Flow};
 use crate::http::websocket::{self, KeyOf};
 
 /// A request as it goes to the origin: judged, stripped and with its credentials.
@@ -52,8 +53,8 @@ pub(crate) async fn exchange(
 ) -> Result<Persistence, Broken> {
     let Exchange {
         status,
-        bytes_up,
-        bytes_down,
+        up: flow_up,
+        down: flow_down,
         ..
     } = exchange;
     let Origin { source, sink, .. } = origin;
@@ -69,13 +70,13 @@ pub(crate) async fn exchange(
         let upwards = async {
             write_out(sink, &head).await?;
             if has_body {
-                send_body(body, sink, writer, bounds.pace, bytes_up).await?;
+                send_body(body, sink, writer, bounds.pace, flow_up).await?;
             }
             sent = true;
             Ok(())
         };
         let is_head = *request.method == Method::HEAD;
-        let downwards = answer(source, respond, is_head, bounds, status, bytes_down);
+        let downwards = answer(source, respond, is_head, bounds, status, flow_down);
         tokio::pin!(upwards, downwards);
         let mut up_is_over = false;
         loop {
@@ -112,8 +113,8 @@ pub(crate) async fn websocket(
 ) -> Result<(), Broken> {
     let Exchange {
         status,
-        bytes_up,
-        bytes_down,
+        up: flow_up,
+        down: flow_down,
         ..
     } = exchange;
     let Origin { source, sink, .. } = origin;
@@ -142,7 +143,7 @@ pub(crate) async fn websocket(
             });
         }
         return body_down(
-            source, end, answer, &parsed, respond, bounds, status, bytes_down,
+            source, end, answer, &parsed, respond, bounds, status, flow_down,
         )
         .await
         .map(drop);
@@ -158,10 +159,15 @@ pub(crate) async fn websocket(
     headers.remove("sec-websocket-accept");
     source.take(end);
     *status = Some(200);
+    flow_down.answer(&Answer {
+        status: 101,
+        fields: Fields::Http2(&headers),
+        ends: BodyEnds::WithConnection,
+    });
     tunnel.deadline.set(tunnel.idle);
     let mut down = forward::send_head(respond, StatusCode::OK, headers, false)?;
     let upwards = async {
-        match send_body(body, sink, BodyWriter::Plain, tunnel, bytes_up).await {
+        match send_body(body, sink, BodyWriter::Plain, tunnel, flow_up).await {
             Ok(()) => {
                 // If it is gone already, the other direction has heard so.
                 let _ = sink.shutdown().await;
@@ -176,7 +182,7 @@ pub(crate) async fn websocket(
             }),
         }
     };
-    let downwards = send_down(source, BodyReader::Tunnel, &mut down, tunnel, bytes_down);
+    let downwards = send_down(source, BodyReader::Tunnel, &mut down, tunnel, flow_down);
     tokio::try_join!(upwards, downwards).map(drop)
 }
 
@@ -250,13 +256,13 @@ async fn send_body<W: AsyncWrite + Unpin>(
     sink: &mut W,
     writer: BodyWriter,
     pace: Pace<'_>,
-    moved: &mut u64,
+    flow: &mut Flow,
 ) -> Result<(), DataError> {
     let mut out = Vec::new();
     while let Some(data) = poll_fn(|cx| body.poll_data(cx)).await {
         let data = data.map_err(|error| DataError::Source(error.reason()))?;
-        *moved += data.len() as u64;
-        if *moved > pace.max_bytes {
+        flow.pass(&data);
+        if flow.bytes() > pace.max_bytes {
             return Err(DataError::TooMany);
         }
         // A chunk of no bytes would end the body.
@@ -304,7 +310,7 @@ async fn answer<R: AsyncRead + Unpin>(
     is_head: bool,
     bounds: Bounds<'_>,
     status: &mut Option<u16>,
-    moved: &mut u64,
+    flow: &mut Flow,
 ) -> Result<Persistence, Broken> {
     let mut parsed = Vec::new();
     for interim in 0..=MAX_INTERIM {
@@ -337,7 +343,7 @@ async fn answer<R: AsyncRead + Unpin>(
             source.take(end);
             continue;
         }
-        return body_down(source, end, head, &parsed, respond, bounds, status, moved).await;
+        return body_down(source, end, head, &parsed, respond, bounds, status, flow).await;
     }
     Err(Broken::BadAnswer {
         reason: "bad_upstream_response",
@@ -355,7 +361,7 @@ async fn body_down<R: AsyncRead + Unpin>(
     respond: &mut SendResponse<Bytes>,
     bounds: Bounds<'_>,
     status: &mut Option<u16>,
-    moved: &mut u64,
+    flow: &mut Flow,
 ) -> Result<Persistence, Broken> {
     let headers = fields_of(&source.bytes()[..end], &head, parsed);
     source.take(end);
@@ -366,9 +372,14 @@ async fn body_down<R: AsyncRead + Unpin>(
     *status = Some(head.status);
     let body = BodyReader::from(head.body);
     let empty = matches!(body, BodyReader::None);
+    flow.answer(&Answer {
+        status: head.status,
+        fields: Fields::Http2(&headers),
+        ends: body.ends(),
+    });
     let mut down = forward::send_head(respond, code, headers, empty)?;
     if !empty {
-        send_down(source, body, &mut down, bounds.pace, moved).await?;
+        send_down(source, body, &mut down, bounds.pace, flow).await?;
     }
     Ok(head.persistence)
 }
@@ -378,7 +389,7 @@ async fn send_down<R: AsyncRead + Unpin>(
     mut body: BodyReader,
     down: &mut SendStream<Bytes>,
     pace: Pace<'_>,
-    moved: &mut u64,
+    flow: &mut Flow,
 ) -> Result<(), Broken> {
     let broken_off = |down: &mut SendStream<Bytes>, reason| {
         down.send_reset(h2::Reason::INTERNAL_ERROR);
@@ -387,8 +398,8 @@ async fn send_down<R: AsyncRead + Unpin>(
     loop {
         match body.next(source.bytes()) {
             Ok(Piece::Data(length)) => {
-                *moved += length as u64;
-                if *moved > pace.max_bytes {
+                flow.pass(&source.bytes()[..length]);
+                if flow.bytes() > pace.max_bytes {
                     return Err(broken_off(down, "byte_limit"));
                 }
                 let data = source.split(length);

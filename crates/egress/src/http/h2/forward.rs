@@ -15,6 +15,7 @@ use crate::http::h1::relay::Broken;
 use crate::http::limits::MAX_INTERIM;
 use crate::http::record::Exchange;
 use crate::http::stream::Pace;
+use crate::http::tap::{Answer, BodyEnds, Fields, Flow};
 
 /// Why data stopped.
 #[derive(Debug)]
@@ -40,18 +41,18 @@ pub(crate) async fn exchange(
         .map_err(|_| Broken::Unprocessed)?;
     let Exchange {
         status,
-        bytes_up,
-        bytes_down,
+        up: flow_up,
+        down: flow_down,
         ..
     } = exchange;
     let upwards = async {
         if ends {
             Ok(())
         } else {
-            copy(body, &mut up, pace, bytes_up).await
+            copy(body, &mut up, pace, flow_up).await
         }
     };
-    let downwards = answer(response, respond, pace, status, bytes_down);
+    let downwards = answer(response, respond, pace, status, flow_down);
     tokio::pin!(upwards, downwards);
     let mut up_is_over = false;
     loop {
@@ -73,7 +74,7 @@ async fn answer(
     respond: &mut SendResponse<Bytes>,
     pace: Pace<'_>,
     status: &mut Option<u16>,
-    moved: &mut u64,
+    flow: &mut Flow,
 ) -> Result<(), Broken> {
     let mut interim = 0;
     let answered = poll_fn(|cx| {
@@ -117,12 +118,17 @@ async fn answer(
     }
     fields::strip(&mut parts.headers);
     *status = Some(parts.status.as_u16());
+    flow.answer(&Answer {
+        status: parts.status.as_u16(),
+        fields: Fields::Http2(&parts.headers),
+        ends: BodyEnds::Marked,
+    });
     pace.deadline.set(pace.idle);
     let mut down = send_head(respond, parts.status, parts.headers, body.is_end_stream())?;
     if body.is_end_stream() {
         return Ok(());
     }
-    match copy(&mut body, &mut down, pace, moved).await {
+    match copy(&mut body, &mut down, pace, flow).await {
         Ok(()) => Ok(()),
         Err(DataError::Source(reason)) => {
             // The program gets to see the same reset as the origin sent: gRPC clients act on it.
@@ -169,7 +175,7 @@ pub(crate) async fn copy(
     from: &mut RecvStream,
     to: &mut SendStream<Bytes>,
     pace: Pace<'_>,
-    moved: &mut u64,
+    flow: &mut Flow,
 ) -> Result<(), DataError> {
     loop {
         let next = poll_fn(|cx| {
@@ -182,8 +188,8 @@ pub(crate) async fn copy(
         match next {
             Some(Ok(data)) => {
                 let length = data.len();
-                *moved += length as u64;
-                if *moved > pace.max_bytes {
+                flow.pass(&data);
+                if flow.bytes() > pace.max_bytes {
                     return Err(DataError::TooMany);
                 }
                 let ends = from.is_end_stream();

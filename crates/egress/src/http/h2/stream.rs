@@ -28,6 +28,7 @@ use crate::http::origin::{self, Identity};
 use crate::http::record::{self, Exchange, Spoken};
 use crate::http::refusal::{About, Class, Refusal};
 use crate::http::stream::Pace;
+use crate::http::tap::{self, Fields, Question};
 use crate::http::{ServeError, websocket};
 
 /// How a stream ended, for the accounting of resets.
@@ -244,6 +245,13 @@ async fn run(
     // The dialer has a limit of its own; so has a wait for an origin that allows no more streams.
     deadline.set(streams.timeouts.idle);
     let Some(exchange) = open else { return Ok(()) };
+    exchange.tap(tap::taps(&Question {
+        connection,
+        id: exchange.id(),
+        permitted: &permitted,
+        method: method.as_str(),
+        fields: Fields::Http2(&parts.headers),
+    }));
     if is_websocket {
         let mut origin = streams
             .upstreams
@@ -318,7 +326,7 @@ async fn run(
         match done {
             Ok(()) => break,
             // Not a byte of the body was taken, and the origin says (or its silence does) that it did nothing.
-            Err(Broken::Unprocessed) if attempt < 2 && exchange.bytes_up == 0 => {
+            Err(Broken::Unprocessed) if attempt < 2 && exchange.up.bytes() == 0 => {
                 streams.upstreams.forget().await;
             }
             Err(broken) => return Err(Failed::broken(broken, about)),

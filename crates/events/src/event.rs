@@ -9,6 +9,7 @@
 //! was allowed, a [`Response`] when it is over. A refused request has no [`Response`]: its [`Request`] says all.
 
 mod lifecycle;
+mod model;
 mod network;
 #[cfg(test)]
 pub(crate) mod strategy;
@@ -18,6 +19,7 @@ pub use lifecycle::{
     LimitReached, PolicyInForce, PrivilegeMode, SandboxStarted, SandboxStopped, SelfProbe,
     StopCause, TornTail,
 };
+pub use model::{ModelCall, ModelConversation, ModelTokens, ModelToolCall};
 pub use network::{
     Connection, ConnectionClosed, ConnectionMode, CredentialPurpose, CredentialUsed, Dns,
     DnsTransport, FurtherDenials, HostAbsent, HostFact, ProtocolError, Request, Response,
@@ -42,6 +44,7 @@ pub enum Event {
     Request(Request),
     Response(Response),
     CredentialUsed(CredentialUsed),
+    ModelCall(ModelCall),
     CommandStarted(CommandStarted),
     CommandExited(CommandExited),
     JournalReopened(JournalReopened),
@@ -65,6 +68,7 @@ impl Event {
             Event::Request(_) => "request",
             Event::Response(_) => "response",
             Event::CredentialUsed(_) => "credential_used",
+            Event::ModelCall(_) => "model_call",
             Event::CommandStarted(_) => "command_started",
             Event::CommandExited(_) => "command_exited",
             Event::JournalReopened(_) => "journal_reopened",

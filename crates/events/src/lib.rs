@@ -25,8 +25,9 @@ pub use event::{
     Command, CommandExited, CommandStarted, Connection, ConnectionClosed, ConnectionId,
     ConnectionMode, CredentialPurpose, CredentialUsed, Dns, DnsTransport, Event, Exit,
     FurtherDenials, HostAbsent, HostFact, JournalReopened, Kept, LimitNotEnforced, LimitReached,
-    PolicyInForce, PrivilegeMode, ProtocolError, Request, RequestId, Response, ResponseOutcome,
-    SandboxStarted, SandboxStopped, SelfProbe, StopCause, TornTail, Verdict,
+    ModelCall, ModelConversation, ModelTokens, ModelToolCall, PolicyInForce, PrivilegeMode,
+    ProtocolError, Request, RequestId, Response, ResponseOutcome, SandboxStarted, SandboxStopped,
+    SelfProbe, StopCause, TornTail, Verdict,
 };
 pub use journal::{Flusher, Journal, JournalError, MemorySink, ReopenError, Reopened, Sink};
 pub use read::{Entry, Follow, ReadError, Records, follow, last, read};

@@ -54,7 +54,7 @@ fn destination() -> impl Strategy<Value = SocketAddr> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    prop_oneof![lifecycle(), network()]
+    prop_oneof![lifecycle(), network(), model()]
 }
 
 fn lifecycle() -> impl Strategy<Value = Event> {
@@ -322,4 +322,66 @@ fn network() -> impl Strategy<Value = Event> {
             }
         ),
     ]
+}
+
+fn model() -> impl Strategy<Value = Event> {
+    let number = || option::of(any::<u64>());
+    let tokens = (number(), number(), number(), number(), number(), number()).prop_map(
+        |(input, output, cached_read, cached_write, cached_write_hour, reasoning)| ModelTokens {
+            input,
+            output,
+            cached_read,
+            cached_write,
+            cached_write_hour,
+            reasoning,
+        },
+    );
+    let call = (text(), text()).prop_map(|(name, id)| ModelToolCall {
+        arguments: crate::Digest::of(name.as_bytes()),
+        name,
+        id,
+    });
+    let conversation = any::<u64>().prop_map(|messages| ModelConversation {
+        sha256: crate::Digest::of(&messages.to_le_bytes()),
+        messages,
+    });
+    let texts = (
+        text(),
+        option::of(text()),
+        option::of(text()),
+        option::of(text()),
+        option::of(text()),
+        option::of(text()),
+        option::of(text()),
+    );
+    (
+        texts,
+        tokens,
+        (any::<u64>(), number(), number(), any::<u64>(), any::<u64>()),
+        (vec(call, 0..3), option::of(conversation), any::<bool>()),
+    )
+        .prop_map(|(texts, tokens, numbers, rest)| {
+            let (api, model, answered_by, price, stop, error, undecoded) = texts;
+            let (request, cost_micro_usd, first, milliseconds, further_tool_calls) = numbers;
+            let (tool_calls, conversation, decoded) = rest;
+            Event::ModelCall(ModelCall {
+                request: RequestId(request),
+                api,
+                model,
+                answered_by,
+                tokens,
+                cost_micro_usd,
+                price,
+                milliseconds_to_first_token: first,
+                milliseconds,
+                stop,
+                error,
+                tool_calls,
+                further_tool_calls,
+                decoded,
+                conversation_absent: undecoded.clone(),
+                undecoded,
+                conversation,
+            })
+        })
 }

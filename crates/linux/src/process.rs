@@ -97,6 +97,30 @@ impl From<WaitStatus> for Exit {
     }
 }
 
+/// How the process of a pidfd ended, once it was waited for; `None` before that, if the pidfd was opened after
+/// that, and before Linux 6.15. See PIDFD_GET_INFO in `linux/pidfd.h`.
+pub fn exit_of(pidfd: BorrowedFd<'_>) -> Option<Exit> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: all fields are integers, for which zeroes are valid.
+    let mut info: libc::pidfd_info = unsafe { std::mem::zeroed() };
+    info.mask = libc::PIDFD_INFO_EXIT.into();
+    // SAFETY: `info` is writable, and of the size that the request's number tells.
+    let told = unsafe { libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO, &mut info) };
+    let has_ended = told == 0 && info.mask & u64::from(libc::PIDFD_INFO_EXIT) != 0;
+    has_ended.then(|| match libc::WIFSIGNALED(info.exit_code) {
+        true => Exit::Signal(libc::WTERMSIG(info.exit_code)),
+        false => Exit::Code(libc::WEXITSTATUS(info.exit_code)),
+    })
+}
+
+/// Whether pidfds tell that their process was waited for, by EPOLLHUP: since Linux 6.9, in which they became
+/// files of pidfs.
+pub fn tells_of_reaping(pidfd: BorrowedFd<'_>) -> bool {
+    /// `PID_FS_MAGIC` of `linux/magic.h`.
+    const PIDFS: rustix::fs::FsWord = 0x5049_4446;
+    rustix::fs::fstatfs(pidfd).is_ok_and(|kind| kind.f_type == PIDFS)
+}
+
 /// Forks into new namespaces (`flags`: `CLONE_NEW*`). The child is SIGKILLed when the calling
 /// thread ends.
 ///

@@ -8,9 +8,11 @@
 //! - the procfs of another pid namespace, in which a number means another process;
 //! - a mount or a symlink on the way to a file, or over the file itself.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 
 use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags};
 use rustix::io::Errno;
@@ -25,6 +27,23 @@ const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CL
 const NOWHERE_ELSE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_XDEV)
     .union(ResolveFlags::NO_MAGICLINKS);
+
+/// `/proc` as it was when it was opened, for who looks at many processes of this pid namespace.
+#[derive(Debug)]
+pub struct Processes(OwnedFd);
+
+impl Processes {
+    pub fn open() -> SyscallResult<Self> {
+        let root = root()?;
+        require_own_pid_namespace(&root)?;
+        Ok(Self(root))
+    }
+
+    /// `/proc/<pid>`, also of a thread.
+    pub fn process(&self, pid: Pid) -> SyscallResult<OwnedFd> {
+        directory(&self.0, &pid.as_raw_nonzero().to_string())
+    }
+}
 
 /// `/proc/<pid>` of a process of this pid namespace.
 pub fn process(pid: Pid) -> SyscallResult<OwnedFd> {
@@ -61,10 +80,22 @@ pub fn write(directory: impl AsFd, file: &str, bytes: &[u8]) -> SyscallResult<()
     }
 }
 
+/// `file` below a directory of procfs, to be read.
+pub fn open(directory: impl AsFd, file: &str) -> SyscallResult<File> {
+    file_below(directory, file, OFlags::RDONLY).map(File::from)
+}
+
+/// The text of a link below a directory of procfs, such as `exe`.
+pub fn link(directory: impl AsFd, file: &str) -> SyscallResult<OsString> {
+    let target = rustix::fs::readlinkat(directory, file, Vec::new())
+        .map_err(failed!("readlink({file:?})"))?;
+    Ok(OsString::from_vec(target.into_bytes()))
+}
+
 /// The text of `file` below a directory of procfs.
 pub fn read(directory: impl AsFd, file: &str) -> SyscallResult<String> {
     let mut text = String::new();
-    File::from(file_below(directory, file, OFlags::RDONLY)?)
+    open(directory, file)?
         .read_to_string(&mut text)
         .map_err(failed!("read({file:?})"))?;
     Ok(text)

@@ -7,12 +7,16 @@
 
 mod bpf;
 mod filter;
+mod notify;
 mod table;
 #[cfg(test)]
 mod tests;
 
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
 use crate::error::{SyscallError, SyscallResult, check, failed};
 
+pub use notify::{CallId, Listener, WaitingExec};
 pub use table::{Condition, Denial, Test, When};
 
 /// Which refusals apply.
@@ -38,41 +42,78 @@ pub fn table() -> &'static [Denial] {
 /// EACCES unless no_new_privs is set: a filter must not be something that set-user-ID programs run
 /// under, nor something that they escape.
 pub fn install(profile: &Profile) -> SyscallResult<()> {
-    const CALL: &str = "seccomp(SECCOMP_SET_MODE_FILTER)";
-    let privileges_are_fixed =
-        rustix::thread::no_new_privs().map_err(failed!("prctl(PR_GET_NO_NEW_PRIVS)"))?;
-    if !privileges_are_fixed {
-        return Err(SyscallError::from_errno(CALL, libc::EACCES));
+    require_fixed_privileges()?;
+    load(&compiled(profile, &[])).map(drop)
+}
+
+/// As [`install`], and whoever holds the listener decides on each `execve` and `execveat`. What is refused by
+/// the table stays refused; without a listener, both fail with ENOSYS.
+///
+/// # Errors
+///
+/// EBUSY if the thread is under a filter with a listener already: the kernel allows one. The same goes for
+/// filters that programs under this one install.
+pub fn install_with_listener(profile: &Profile) -> SyscallResult<Listener> {
+    require_fixed_privileges()?;
+    let program = compiled(profile, &notify::EXECUTIONS);
+    let listening = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    // Else a signal could interrupt a call that is being looked at, and it would be made, and seen, again.
+    // Since Linux 5.19.
+    let undisturbed = libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    let listener = match load_with(&program, listening | undisturbed) {
+        Err(error) if error.errno() == Some(libc::EINVAL) => load_with(&program, listening)?,
+        listener => listener?,
+    };
+    // SAFETY: with SECCOMP_FILTER_FLAG_NEW_LISTENER the call returns a fresh descriptor that nobody else owns.
+    Ok(Listener::from(unsafe { OwnedFd::from_raw_fd(listener) }))
+}
+
+fn require_fixed_privileges() -> SyscallResult<()> {
+    let fixed = rustix::thread::no_new_privs().map_err(failed!("prctl(PR_GET_NO_NEW_PRIVS)"))?;
+    match fixed {
+        true => Ok(()),
+        false => Err(SyscallError::from_errno(
+            "seccomp(SECCOMP_SET_MODE_FILTER)",
+            libc::EACCES,
+        )),
     }
+}
+
+fn compiled(profile: &Profile, asked_about: &[u32]) -> bpf::Program {
     let denials = table().iter().filter(|denial| denial.applies_to(profile));
-    load(&filter::compile(denials))
+    filter::compile(denials, asked_about)
 }
 
 /// For tests of what happens where the kernel lacks something.
 #[cfg(test)]
 pub(crate) fn install_only(denials: &[Denial]) {
     rustix::thread::set_no_new_privs(true).unwrap();
-    load(&filter::compile(denials.iter())).unwrap();
+    load(&filter::compile(denials.iter(), &[])).unwrap();
 }
 
 fn load(program: &[libc::sock_filter]) -> SyscallResult<()> {
+    load_with(program, 0).map(drop)
+}
+
+/// Returns what the kernel does: the listener, if the flags ask for one.
+fn load_with(program: &[libc::sock_filter], flags: libc::c_ulong) -> SyscallResult<RawFd> {
     let length = u16::try_from(program.len()).unwrap_or(u16::MAX);
     let program = libc::sock_fprog {
         len: length,
         // The kernel only reads it; the C structure lacks the const.
         filter: program.as_ptr().cast_mut(),
     };
-    check!(
+    let returned = check!(
         // SAFETY: `program` points to `len` instructions that live across the call, which copies them.
         unsafe {
             libc::syscall(
                 libc::SYS_seccomp,
                 libc::SECCOMP_SET_MODE_FILTER,
-                0,
+                flags,
                 &raw const program,
             )
         },
-        "seccomp(SECCOMP_SET_MODE_FILTER, {length} instructions)"
+        "seccomp(SECCOMP_SET_MODE_FILTER, flags {flags:#x}, {length} instructions)"
     )?;
-    Ok(())
+    Ok(RawFd::try_from(returned).unwrap_or(-1))
 }

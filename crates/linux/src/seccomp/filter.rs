@@ -4,7 +4,8 @@
 //!   architecture is not ours -> kill the process
 //!   number > last reviewed   -> ENOSYS      (x32 calls too: they carry bit 30)
 //!   number == A: conditions of A -> errno, else allow
-//!   number == B: ...
+//!   number == B: conditions of B -> errno, else ask the listener
+//!   number == C: ...
 //!   allow
 //! ```
 //!
@@ -24,8 +25,13 @@ const ARCHITECTURE: u32 = 62 | 0x8000_0000 | 0x4000_0000;
 const ARCHITECTURE: u32 = 183 | 0x8000_0000 | 0x4000_0000;
 
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+const ASK: u32 = libc::SECCOMP_RET_USER_NOTIF;
 
-pub(super) fn compile<'a>(denials: impl Iterator<Item = &'a Denial>) -> Program {
+/// `asked_about` are the calls that the listener decides on, unless they are refused.
+pub(super) fn compile<'a>(
+    denials: impl Iterator<Item = &'a Denial>,
+    asked_about: &[u32],
+) -> Program {
     let mut program = vec![
         load(Field::Architecture),
         if_equal(ARCHITECTURE, 1, 0),
@@ -34,12 +40,16 @@ pub(super) fn compile<'a>(denials: impl Iterator<Item = &'a Denial>) -> Program 
         if_greater(LAST_REVIEWED, 0, 1),
         refuse(libc::ENOSYS),
     ];
-    for (number, denials) in by_call(denials) {
+    for (number, denials) in by_call(denials, asked_about) {
         let mut block = Program::new();
         for denial in denials {
             block.extend(refusal(denial));
         }
-        block.push(answer(ALLOW));
+        block.push(answer(if asked_about.contains(&number) {
+            ASK
+        } else {
+            ALLOW
+        }));
         let over = u32::try_from(block.len()).unwrap_or(u32::MAX);
         program.extend([if_equal(number, 1, 0), jump(over)]);
         program.extend(block);
@@ -49,8 +59,12 @@ pub(super) fn compile<'a>(denials: impl Iterator<Item = &'a Denial>) -> Program 
 }
 
 /// Groups by call number, those with conditions first.
-fn by_call<'a>(denials: impl Iterator<Item = &'a Denial>) -> Vec<(u32, Vec<&'a Denial>)> {
+fn by_call<'a>(
+    denials: impl Iterator<Item = &'a Denial>,
+    asked_about: &[u32],
+) -> Vec<(u32, Vec<&'a Denial>)> {
     let mut groups: Vec<(u32, Vec<&Denial>)> = Vec::new();
+    groups.extend(asked_about.iter().map(|number| (*number, Vec::new())));
     for denial in denials {
         match groups
             .iter_mut()

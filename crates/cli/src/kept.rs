@@ -7,13 +7,19 @@ use wardian_sandbox::record::{KeptWorkspace, Work};
 use crate::home;
 use crate::review::{counted, find_git};
 
-/// Of all workspaces, on one line: `~/api: commits, 3 files; ~/web: 1 file`.
+/// Of all workspaces, on one line: `~/api: commits, 3 files; ~/web: applied`.
 pub(crate) fn in_words(kept: &[KeptWorkspace]) -> Option<String> {
-    let all = kept
-        .iter()
-        .map(|kept| place_and(kept, kept.work.to_string()));
+    let all = kept.iter().map(|kept| place_and(kept, work(kept)));
     let all: Vec<_> = all.collect();
     (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// What there is in one workspace and nowhere else: `commits, 3 files`, or `applied`.
+pub(crate) fn work(kept: &KeptWorkspace) -> String {
+    match kept.applied {
+        true => "applied".to_owned(),
+        false => kept.work.to_string(),
+    }
 }
 
 /// A line for each workspace, with the number of commits where git can tell it: `~/api: 2 commits, 3 files`.
@@ -25,7 +31,8 @@ pub(crate) fn counted_lines(kept: &[KeptWorkspace]) -> Vec<String> {
     };
     let line = |kept: &KeptWorkspace| {
         let commits = git.as_ref().and_then(|git| commits(kept, git));
-        place_and(kept, with_commits(&kept.work, commits))
+        let applied = if kept.applied { " (applied)" } else { "" };
+        place_and(kept, with_commits(&kept.work, commits) + applied)
     };
     kept.iter().map(line).collect()
 }

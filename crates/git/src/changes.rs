@@ -29,13 +29,13 @@ use thiserror::Error;
 pub use base_tree::{BaseEntry, BaseTree, Found, Lower};
 pub use live_tree::LiveTree;
 pub use upper::is_opaque;
-pub(crate) use upper::{open_directory, open_file, read_link};
+pub(crate) use upper::{entries, failed, open_directory, open_file, read_link};
 pub use walk::is_allowed_name;
 
 /// The most entries that are looked at before the session is called too large.
 const MOST_ENTRIES: usize = 5_000_000;
 /// Directories below each other; deeper ones are left out.
-const DEEPEST: usize = 200;
+pub(crate) const DEEPEST: usize = 200;
 
 /// The files of a session, compared with what it started from. Paths are relative to the top of the work
 /// tree and sorted.

@@ -5,6 +5,7 @@
 //! whole   commits, and the work tree as a tree object      with git, confined; for people
 //! ```
 
+mod applied;
 mod work;
 
 use std::collections::BTreeSet;
@@ -29,6 +30,7 @@ use crate::confined::{
 use crate::refs::{self, RefChange, RefsError, SessionRefs};
 use crate::transfer;
 
+pub use applied::WorkDigest;
 pub use work::Work;
 pub(crate) use work::remember;
 

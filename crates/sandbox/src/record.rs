@@ -55,6 +55,9 @@ pub struct KeptWorkspace {
     /// The layer that has what was written.
     pub upper: PathBuf,
     pub work: Work,
+    /// All of it has been brought home.
+    #[serde(default)]
+    pub applied: bool,
 }
 
 /// What was done in a workspace, as far as it can be told at once. `Display` is a few words for a person.

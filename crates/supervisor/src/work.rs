@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use wardian_git::review;
+use wardian_git::review::{self, WorkDigest};
 use wardian_sandbox::record::{KeptWorkspace, SandboxRecord, Work};
 use wardian_sandbox::spec::WorkspaceMode;
-use wardian_sandbox::state::SandboxDirectory;
+use wardian_sandbox::state::{Lock, SandboxDirectory, StateError};
 
 /// Of a sandbox in which nothing runs.
 #[derive(Debug, Default)]
@@ -24,19 +24,36 @@ pub fn find(directory: &SandboxDirectory, record: &SandboxRecord) -> Found {
         let state = directory.workspace(number);
         let work = match workspace.mode {
             WorkspaceMode::Clone => of_session(state.path(), &mut found.ignored),
-            WorkspaceMode::Overlay => of_overlay(&state.upper()),
+            WorkspaceMode::Overlay => of_overlay(state.path(), &state.upper()),
             WorkspaceMode::Bind | WorkspaceMode::BindReadOnly => None,
         };
-        found.kept.extend(work.map(|work| KeptWorkspace {
+        found.kept.extend(work.map(|(work, applied)| KeptWorkspace {
             path: workspace.path.clone(),
             upper: state.upper(),
             work,
+            applied,
         }));
     }
     found
 }
 
-fn of_session(state: &Path, ignored: &mut usize) -> Option<Work> {
+/// Writes down anew what a sandbox holds that has ended. `_lock` is of it: nobody may write there meanwhile.
+pub fn refresh(directory: &SandboxDirectory, _lock: &Lock) -> Result<(), StateError> {
+    let Some(mut record) = directory.read_record()? else {
+        return Ok(());
+    };
+    let kept = find(directory, &record).kept;
+    match &mut record.ended {
+        Some(ended) if ended.kept != kept => {
+            ended.kept = kept;
+            directory.write_record(&record)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The work, and whether the user has all of it.
+fn of_session(state: &Path, ignored: &mut usize) -> Option<(Work, bool)> {
     // Of a session that was dropped at an earlier end, nothing is there to be looked at.
     if matches!(fs::symlink_metadata(state), Err(error) if error.kind() == io::ErrorKind::NotFound)
     {
@@ -45,25 +62,33 @@ fn of_session(state: &Path, ignored: &mut usize) -> Option<Work> {
     match review::Work::find(state) {
         Ok(work) => {
             *ignored += work.ignored;
-            work.is_missed().then_some(Work::Session {
+            let what = Work::Session {
                 refs: work.refs,
                 files: work.files,
                 left_out: work.left_out,
-            })
+            };
+            work.is_missed().then_some((what, work.is_applied))
         }
-        Err(error) => Some(Work::Unknown {
-            why: error.to_string(),
-        }),
+        Err(error) => Some((unknown(error), false)),
     }
 }
 
-fn of_overlay(upper: &Path) -> Option<Work> {
-    match fs::read_dir(upper) {
-        Ok(mut entries) => entries.next().is_some().then_some(Work::Changes),
+fn of_overlay(state: &Path, upper: &Path) -> Option<(Work, bool)> {
+    match fs::read_dir(upper).map(|mut entries| entries.next().is_some()) {
+        Ok(true) => {
+            let digest = WorkDigest::of_overlay(state).ok().flatten();
+            let applied = digest.is_some_and(|digest| digest.is_applied(state));
+            Some((Work::Changes, applied))
+        }
+        Ok(false) => None,
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => Some(Work::Unknown {
-            why: format!("{}: {error}", upper.display()),
-        }),
+        Err(error) => Some((unknown(format!("{}: {error}", upper.display())), false)),
+    }
+}
+
+fn unknown(why: impl ToString) -> Work {
+    Work::Unknown {
+        why: why.to_string(),
     }
 }
 

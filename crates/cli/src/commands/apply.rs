@@ -11,10 +11,12 @@ use wardian_git::apply::{
     ApplyError, Conflict, Contents, Plan, Repositories, Staged, UserTree, Version,
 };
 use wardian_git::confined::{Git, SessionRepository};
-use wardian_git::review::Review;
+use wardian_git::review::{Review, WorkDigest};
 use wardian_git::transfer::{self, Brought, Moved, Signature, Undone};
 use wardian_git::{BString, Base, ObjectFormat};
 use wardian_sandbox::spec::WorkspaceMode;
+use wardian_sandbox::state::Lock;
+use wardian_supervisor::work;
 
 use crate::failure::{BAD_NEWS, Failure, Outcome};
 use crate::output::{self, Tone};
@@ -28,8 +30,9 @@ use crate::sandboxes::{self, Sandbox};
 /// your files, merged with yours where both changed. If a file conflicts, nothing at
 /// all is done, and it is named. Nothing of the session is executed for it.
 ///
-/// The sandbox stays as it is: `wardian rm NAME` drops it. `--undo` takes the last
-/// apply back, unless you changed the same files or branches since.
+/// The sandbox stays as it is: `wardian rm NAME` drops it, without asking if all of its
+/// work has arrived. `--undo` takes the last apply back, unless you changed the same
+/// files or branches since.
 ///
 /// Examples:
 ///
@@ -68,18 +71,20 @@ impl Apply {
         if self.undo {
             return undo(&sandbox);
         }
-        let Some(_lock) = sandbox.state().try_lock()? else {
+        let Some(lock) = sandbox.state().try_lock()? else {
             return Err(Failure::from(anyhow!("{} is running", self.name))
                 .hint("its work is complete once it has ended"));
         };
         take_back_interrupted(&sandbox)?;
         let workspaces = review::review(&sandbox)?;
+        let wanted = self.wanted();
         let mut planned = Vec::new();
         for workspace in &workspaces {
-            planned.push(self.plan(workspace)?);
+            planned.push(Planned::of(workspace, wanted)?);
         }
         if planned.iter().all(Planned::is_empty) {
             output::say(Tone::Plain, "note", "there is nothing to bring back");
+            remember_applied(&sandbox, &lock, &workspaces)?;
             return Ok(ExitCode::SUCCESS);
         }
         if report_conflicts(&planned) {
@@ -91,32 +96,27 @@ impl Apply {
         if !self.yes && !confirm()? {
             return Err(anyhow!("nothing was applied").into());
         }
-        carry_out(&self.name, &planned)
+        carry_out(&self.name, &planned)?;
+        remember_applied(&sandbox, &lock, &workspaces)?;
+        Ok(ExitCode::SUCCESS)
     }
 
-    fn plan<'a>(&self, workspace: &'a Reviewed) -> Result<Planned<'a>, Failure> {
-        let review = &workspace.review;
-        let repositories = match review.base() {
-            Some(_) => Repositories::Refuse,
-            None => Repositories::Enter,
-        };
-        let tree = UserTree::open(&workspace.path, review.object_hash(), repositories)?;
-        let wanted = match self.commits {
-            true => Vec::new(),
-            false => review.wanted_files(),
-        };
-        let plan = Plan::make(&tree, &wanted, &FromReview(review))?;
-        let refs = match self.changes {
-            true => Vec::new(),
-            false => wanted_branches(review)?,
-        };
-        Ok(Planned {
-            workspace,
-            tree,
-            plan,
-            refs,
-        })
+    fn wanted(&self) -> Share {
+        match (self.commits, self.changes) {
+            (true, _) => Share::Commits,
+            (_, true) => Share::Changes,
+            _ => Share::All,
+        }
     }
+}
+
+/// What of the work is to be brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Share {
+    All,
+    Commits,
+    /// That are not committed.
+    Changes,
 }
 
 /// What is to be done in one workspace.
@@ -127,7 +127,31 @@ struct Planned<'a> {
     refs: Vec<transfer::Wanted>,
 }
 
-impl Planned<'_> {
+impl<'a> Planned<'a> {
+    fn of(workspace: &'a Reviewed, share: Share) -> Result<Self, Failure> {
+        let review = &workspace.review;
+        let repositories = match review.base() {
+            Some(_) => Repositories::Refuse,
+            None => Repositories::Enter,
+        };
+        let tree = UserTree::open(&workspace.path, review.object_hash(), repositories)?;
+        let wanted = match share {
+            Share::Commits => Vec::new(),
+            Share::All | Share::Changes => review.wanted_files(),
+        };
+        let plan = Plan::make(&tree, &wanted, &FromReview(review))?;
+        let refs = match share {
+            Share::Changes => Vec::new(),
+            Share::All | Share::Commits => wanted_branches(review)?,
+        };
+        Ok(Self {
+            workspace,
+            tree,
+            plan,
+            refs,
+        })
+    }
+
     fn is_empty(&self) -> bool {
         self.plan.steps.is_empty() && self.plan.conflicts.is_empty() && self.refs.is_empty()
     }
@@ -259,7 +283,7 @@ impl Applied {
     }
 }
 
-fn carry_out(name: &str, planned: &[Planned<'_>]) -> Outcome {
+fn carry_out(name: &str, planned: &[Planned<'_>]) -> Result<(), Failure> {
     let git = review::find_git()?;
     for (number, one) in planned.iter().enumerate() {
         let Err(failure) = one.carry_out(name, &git) else {
@@ -277,7 +301,31 @@ fn carry_out(name: &str, planned: &[Planned<'_>]) -> Outcome {
         one.say_done();
     }
     output::say(Tone::Faint, "undo", &format!("wardian apply --undo {name}"));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+/// Writes down which workspaces have nothing left that another apply would bring, or could not.
+fn remember_applied(
+    sandbox: &Sandbox,
+    lock: &Lock,
+    workspaces: &[Reviewed],
+) -> Result<(), Failure> {
+    for workspace in workspaces {
+        let state = &workspace.state;
+        let is_complete = workspace.review.changes.left_out.is_empty()
+            && Planned::of(workspace, Share::All).is_ok_and(|planned| planned.is_empty());
+        let digest = match (is_complete, workspace.mode) {
+            (false, _) => None,
+            (true, WorkspaceMode::Clone) => WorkDigest::of_session(state)?,
+            (true, _) => WorkDigest::of_overlay(state)?,
+        };
+        if let Some(digest) = digest {
+            digest
+                .remember(state)
+                .context("cannot remember that all was applied")?;
+        }
+    }
+    Ok(work::refresh(sandbox.state(), lock)?)
 }
 
 impl Planned<'_> {
@@ -358,6 +406,14 @@ fn take_back_interrupted(sandbox: &Sandbox) -> Result<(), Failure> {
 
 fn undo(sandbox: &Sandbox) -> Outcome {
     let record = review::record(sandbox)?;
+    for (number, _) in record.workspaces.iter() {
+        WorkDigest::forget(sandbox.state().workspace(number).path())
+            .context("cannot forget that all was applied")?;
+    }
+    // Of one that runs, it is told at its end.
+    if let Some(lock) = sandbox.state().try_lock()? {
+        work::refresh(sandbox.state(), &lock)?;
+    }
     let mut undone = false;
     for (number, workspace) in record.workspaces.iter() {
         undone |= take_back(sandbox.state().workspace(number).path(), workspace.mode)?;

@@ -31,14 +31,14 @@ use crate::units;
 /// `exited 1, pids limit` ran into a limit on its way. A start that failed is not
 /// listed: it leaves nothing. Sandboxes that have ended stay listed until
 /// `wardian rm` removes them, with their records and their work. WORK is what was
-/// done in the workspaces and would be missed; `wardian diff NAME` shows it. Times
-/// are in UTC.
+/// done in the workspaces and would be missed; `wardian diff NAME` shows it. It is
+/// `applied` once `wardian apply` has brought all of it home. Times are in UTC.
 ///
 /// Examples:
 ///
 ///   wardian ls
 ///   wardian ls --json | jq -r '.[] | select(.state == "running") | .name'
-///   wardian ls --json | jq -r '.[] | select(.work != []) | .name'
+///   wardian ls --json | jq -r '.[] | select(any(.work[]; .applied | not)) | .name'
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Ls {
@@ -201,7 +201,7 @@ impl Listed {
         let (tone, state) = self.shown_state();
         let work = match self.work.as_slice() {
             [] => (Tone::Plain, "-".into()),
-            [one] => (Tone::Good, shortened(&one.work.to_string())),
+            [one] => (Tone::Good, shortened(&kept::work(one))),
             several => {
                 let work = kept::in_words(several).unwrap_or_default();
                 (Tone::Good, shortened(&work))

@@ -14,8 +14,8 @@ use crate::sandboxes::{self, Sandbox};
 
 /// Remove sandboxes that have ended, with their records and their work
 ///
-/// Asks before it removes work, and says what it is. A running sandbox is not removed:
-/// end its `wardian run` first.
+/// Asks before it removes work that `wardian apply` has not brought home, and says what
+/// it is. A running sandbox is not removed: end its `wardian run` first.
 ///
 /// Examples:
 ///
@@ -82,11 +82,12 @@ fn loss(directory: &SandboxDirectory) -> Option<String> {
             return Some(format!("what it holds cannot be told: {}", visible(&error)));
         }
     };
-    let kept = match record.ended {
+    let mut kept = match record.ended {
         Some(ended) => ended.kept,
         // It could not be cleaned up after.
         None => work::find(directory, &record).kept,
     };
+    kept.retain(|kept| !kept.applied);
     kept::in_words(&kept).map(|work| format!("it holds work ({work})"))
 }
 

@@ -273,6 +273,20 @@ fn work_is_not_removed_unasked() {
     assert!(home.sandbox("work").exists());
     assert_eq!(home.run(&["rm", "--force", "work"]), "");
     assert!(!home.sandbox("work").exists());
+    // What is at home already is not lost.
+    home.recorded("half", &[started("half"), stopped()]);
+    home.record(
+        "half",
+        &WORK.replacen("\"upper\"", "\"applied\": true, \"upper\"", 1),
+    );
+    assert_snapshot!("rm_half_applied", home.run(&["rm", "half"]));
+    home.recorded("applied", &[started("applied"), stopped()]);
+    home.record(
+        "applied",
+        &WORK.replace("\"upper\"", "\"applied\": true, \"upper\""),
+    );
+    assert_eq!(home.run(&["rm", "applied"]), "");
+    assert!(!home.sandbox("applied").exists());
 }
 
 #[test]

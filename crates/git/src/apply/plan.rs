@@ -139,10 +139,15 @@ fn plan_file(
                 let Ok(Some(id)) = id else {
                     return Ok(Planned::Conflict(Why::NotText));
                 };
+                let merged = Version { kind, id };
+                // What the session changed is in the user's file already.
+                if merged == ours {
+                    return Ok(Planned::Nothing);
+                }
                 Planned::Step(Step {
                     path: file.path.clone(),
                     before: Some(ours),
-                    after: Some(Version { kind, id }),
+                    after: Some(merged),
                     merged: Some(text),
                 })
             }

@@ -16,9 +16,9 @@ const PREFIXES: [&str; 2] = ["trusted.overlay.", "user.overlay."];
 const REFERENCES: [&str; 2] = ["redirect", "metacopy"];
 
 /// An entry of the layer.
-pub(super) struct UpperEntry {
-    pub(super) name: BString,
-    pub(super) status: Stat,
+pub(crate) struct UpperEntry {
+    pub(crate) name: BString,
+    pub(crate) status: Stat,
 }
 
 pub(super) enum UpperKind {
@@ -40,13 +40,17 @@ impl UpperEntry {
         }
     }
 
+    pub(crate) fn is_directory(&self) -> bool {
+        matches!(self.kind(), UpperKind::Directory)
+    }
+
     pub(super) fn is_executable(&self) -> bool {
         self.status.st_mode & 0o100 != 0
     }
 }
 
 /// Entries by name. Those that vanish meanwhile are not there.
-pub(super) fn entries(directory: BorrowedFd<'_>) -> Result<Vec<UpperEntry>, ChangesError> {
+pub(crate) fn entries(directory: BorrowedFd<'_>) -> Result<Vec<UpperEntry>, ChangesError> {
     let mut found = Vec::new();
     let listing = Dir::read_from(directory).map_err(|errno| failed("getdents64", errno))?;
     for entry in listing {
@@ -132,7 +136,7 @@ fn attribute_of(file: BorrowedFd<'_>, name: &str) -> Result<Option<Vec<u8>>, Cha
     }
 }
 
-pub(super) fn failed(call: impl Into<String>, errno: Errno) -> ChangesError {
+pub(crate) fn failed(call: impl Into<String>, errno: Errno) -> ChangesError {
     ChangesError::Upper {
         call: call.into(),
         source: io::Error::from(errno),

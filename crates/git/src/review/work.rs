@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use gix::ObjectId;
 use gix::bstr::{BStr, BString, ByteSlice};
 
+use super::applied::{Hash, WorkDigest};
 use super::{ReviewError, id, list, moved};
 use crate::base::Base;
 use crate::changes::{BaseTree, Changes, FileKind, Lower};
 use crate::confined::{Git, SessionRepository, View};
-use crate::refs::{self, SessionHead, SessionRefs};
+use crate::refs::{self, RefChange, SessionHead, SessionRefs};
 
 /// What the changes were that came along at the start, if some did.
 const BROUGHT: &str = "base.brought";
@@ -29,32 +30,37 @@ pub struct Work {
     pub left_out: usize,
     /// Files and directories that `.gitignore` covers; a directory counts once.
     pub ignored: usize,
+    /// Whether the user has all of it; see [`WorkDigest`].
+    pub is_applied: bool,
+}
+
+/// All that may be work of a session, as it was seen at once.
+pub(super) struct Seen {
+    moved: Vec<RefChange>,
+    head: SessionHead,
+    /// See [`unnamed`].
+    unnamed: BTreeSet<ObjectId>,
+    changes: Changes,
 }
 
 impl Work {
     /// `workspace` is its directory in the sandbox's state.
     pub fn find(workspace: &Path) -> Result<Self, ReviewError> {
-        let base = Base::load(workspace)?;
-        let session = SessionRepository::open(workspace)?;
-        let refs = SessionRefs::read(&session, base.hash()?)?;
-        let known = refs::read_base(workspace, base.hash()?)?;
-        let moved = moved(&refs, &known, &base).len();
-        if moved == 0 && is_untouched(workspace, &base, &session, &refs)? {
+        let Some(seen) = Seen::look(workspace)? else {
             return Ok(Self::default());
-        }
-        let tree = BaseTree::open(workspace, &base)?;
-        let has_unnamed = moved == 0 && unnamed(&session, &refs, &tree)?.next().is_some();
-        let changes = list(workspace, &tree, &BTreeSet::new())?;
+        };
         let is_as_brought = match fs::read(workspace.join(BROUGHT)) {
-            Ok(brought) => brought == listing(&changes),
+            Ok(brought) => brought == listing(&seen.changes),
             Err(_) => false,
         };
         let of = |count| if is_as_brought { 0 } else { count };
+        let has_unnamed = seen.moved.is_empty() && !seen.unnamed.is_empty();
         Ok(Self {
-            refs: moved + usize::from(has_unnamed),
-            files: of(changes.changed.len()),
-            left_out: of(changes.left_out.len()),
-            ignored: changes.ignored.len(),
+            refs: seen.moved.len() + usize::from(has_unnamed),
+            files: of(seen.changes.changed.len()),
+            left_out: of(seen.changes.left_out.len()),
+            ignored: seen.changes.ignored.len(),
+            is_applied: seen.digest().is_applied(workspace),
         })
     }
 
@@ -83,8 +89,56 @@ impl Work {
             files,
             left_out,
             ignored: _,
+            is_applied: _,
         } = self;
         refs + files + left_out > 0
+    }
+}
+
+impl Seen {
+    /// `None` if nothing but the start was ever there.
+    pub(super) fn look(workspace: &Path) -> Result<Option<Self>, ReviewError> {
+        let base = Base::load(workspace)?;
+        let session = SessionRepository::open(workspace)?;
+        let refs = SessionRefs::read(&session, base.hash()?)?;
+        let known = refs::read_base(workspace, base.hash()?)?;
+        let moved = moved(&refs, &known, &base);
+        if moved.is_empty() && is_untouched(workspace, &base, &session, &refs)? {
+            return Ok(None);
+        }
+        let tree = BaseTree::open(workspace, &base)?;
+        let unnamed = unnamed(&session, &refs, &tree)?.collect();
+        let changes = list(workspace, &tree, &BTreeSet::new())?;
+        Ok(Some(Self {
+            moved,
+            head: refs.head,
+            unnamed,
+            changes,
+        }))
+    }
+
+    pub(super) fn digest(&self) -> WorkDigest {
+        let Self {
+            moved,
+            head,
+            unnamed,
+            changes,
+        } = self;
+        let mut hash = Hash::default();
+        for RefChange { name, old: _, new } in moved {
+            hash.add(name.as_bstr());
+            hash.add(new.map_or(String::new(), |id| id.to_string()));
+        }
+        hash.add(match head {
+            SessionHead::Branch(name) => name.to_string(),
+            SessionHead::Detached(id) => id.to_string(),
+            SessionHead::Unreadable(why) => why.clone(),
+        });
+        for id in unnamed {
+            hash.add(id.as_bytes());
+        }
+        hash.add(listing(changes));
+        hash.finish()
     }
 }
 

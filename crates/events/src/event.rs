@@ -11,6 +11,7 @@
 mod lifecycle;
 mod model;
 mod network;
+mod process;
 #[cfg(test)]
 pub(crate) mod strategy;
 
@@ -25,6 +26,7 @@ pub use network::{
     DnsTransport, FurtherDenials, HostAbsent, HostFact, ProtocolError, Request, Response,
     ResponseOutcome,
 };
+pub use process::{FurtherProcesses, ProcessExited, ProcessFound, ProcessStarted, ProcessesUnseen};
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened. `kind` in JSON is the variant in snake_case.
@@ -47,6 +49,11 @@ pub enum Event {
     ModelCall(ModelCall),
     CommandStarted(CommandStarted),
     CommandExited(CommandExited),
+    ProcessStarted(ProcessStarted),
+    ProcessFound(ProcessFound),
+    ProcessExited(ProcessExited),
+    FurtherProcesses(FurtherProcesses),
+    ProcessesUnseen(ProcessesUnseen),
     JournalReopened(JournalReopened),
     SandboxStopped(SandboxStopped),
 }
@@ -71,6 +78,11 @@ impl Event {
             Event::ModelCall(_) => "model_call",
             Event::CommandStarted(_) => "command_started",
             Event::CommandExited(_) => "command_exited",
+            Event::ProcessStarted(_) => "process_started",
+            Event::ProcessFound(_) => "process_found",
+            Event::ProcessExited(_) => "process_exited",
+            Event::FurtherProcesses(_) => "further_processes",
+            Event::ProcessesUnseen(_) => "processes_unseen",
             Event::JournalReopened(_) => "journal_reopened",
             Event::SandboxStopped(_) => "sandbox_stopped",
         }

@@ -24,8 +24,9 @@ pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use event::{
     Command, CommandExited, CommandStarted, Connection, ConnectionClosed, ConnectionId,
     ConnectionMode, CredentialPurpose, CredentialUsed, Dns, DnsTransport, Event, Exit,
-    FurtherDenials, HostAbsent, HostFact, JournalReopened, Kept, LimitNotEnforced, LimitReached,
-    ModelCall, ModelConversation, ModelTokens, ModelToolCall, PolicyInForce, PrivilegeMode,
+    FurtherDenials, FurtherProcesses, HostAbsent, HostFact, JournalReopened, Kept,
+    LimitNotEnforced, LimitReached, ModelCall, ModelConversation, ModelTokens, ModelToolCall,
+    PolicyInForce, PrivilegeMode, ProcessExited, ProcessFound, ProcessStarted, ProcessesUnseen,
     ProtocolError, Request, RequestId, Response, ResponseOutcome, SandboxStarted, SandboxStopped,
     SelfProbe, StopCause, TornTail, Verdict,
 };

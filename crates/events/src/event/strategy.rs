@@ -54,7 +54,13 @@ fn destination() -> impl Strategy<Value = SocketAddr> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    prop_oneof![lifecycle(), network(), model()]
+    // Boxed: all of them in one value are more than a test's stack holds.
+    prop_oneof![
+        lifecycle().boxed(),
+        network().boxed(),
+        model().boxed(),
+        processes().boxed()
+    ]
 }
 
 fn lifecycle() -> impl Strategy<Value = Event> {
@@ -142,6 +148,54 @@ fn lifecycle() -> impl Strategy<Value = Event> {
                     kept,
                 })
             }),
+    ]
+}
+
+fn processes() -> impl Strategy<Value = Event> {
+    let asked = (
+        any::<u32>(),
+        any::<u32>(),
+        text(),
+        vec(text(), 0..4),
+        text(),
+        any::<bool>(),
+        option::of(text()),
+    );
+    prop_oneof![
+        asked.prop_map(
+            |(pid, parent, executable, arguments, directory, truncated, unreadable)| {
+                Event::ProcessStarted(ProcessStarted {
+                    pid,
+                    parent,
+                    executable,
+                    arguments,
+                    directory,
+                    truncated,
+                    unreadable,
+                })
+            }
+        ),
+        (any::<u32>(), text(), vec(text(), 0..4), any::<bool>()).prop_map(
+            |(pid, executable, arguments, truncated)| {
+                Event::ProcessFound(ProcessFound {
+                    pid,
+                    executable,
+                    arguments,
+                    truncated,
+                })
+            }
+        ),
+        (any::<u32>(), option::of(exit()), any::<u64>()).prop_map(|(pid, exit, milliseconds)| {
+            Event::ProcessExited(ProcessExited {
+                pid,
+                exit,
+                milliseconds,
+            })
+        }),
+        (option::of(text()), any::<u64>()).prop_map(|(executable, count)| {
+            Event::FurtherProcesses(FurtherProcesses { executable, count })
+        }),
+        text().prop_map(|why| Event::ProcessesUnseen(ProcessesUnseen { why })),
     ]
 }
 

@@ -309,7 +309,7 @@ fn codex_in_its_own_sandbox_where_granted(mode: Mode) {
         "workspace-write",
         "make a file",
     ];
-    let policy = codex_policy(&vendor).table("[sandbox]\nnested = true");
+    let policy = codex_policy(&vendor).head("nested = true");
     let outcome = host
         .run(words)
         .limit(PATIENCE)

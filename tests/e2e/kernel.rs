@@ -133,7 +133,7 @@ fn case_10_no_new_namespaces(mode: Mode) {
 
 fn case_10_nested_namespaces_where_granted(mode: Mode) {
     let host = Host::new(mode);
-    let policy = Policy::new().table("[sandbox]\nnested = true");
+    let policy = Policy::new().head("nested = true");
     let inside = attack(&host, &["unshare_user", "clone_user"], |run| {
         run.policy(&policy)
     });
@@ -141,7 +141,7 @@ fn case_10_nested_namespaces_where_granted(mode: Mode) {
     let origin = Origin::https();
     let policy = Policy::new()
         .pin("origin.test", origin.address())
-        .table("[sandbox]\nnested = true");
+        .head("nested = true");
     // A network of its own has no way out; the sandbox's network is the same sealed one.
     let script = "unshare --user --map-root-user --mount mount -t tmpfs none /mnt && echo mounted
         unshare --user --map-root-user --net curl -sS -m 5 https://origin.test/ || echo no way out
@@ -166,7 +166,7 @@ fn case_10_nested_namespaces_uncover_nothing(mode: Mode) {
         $new sh -c 'umount -l /etc && ls /etc'
         $new --cgroup sh -c 'mount -t cgroup -o memory none /mnt && echo >/mnt/notify_on_release 1 && echo writable cgroup'
         echo end";
-    let policy = Policy::new().table("[sandbox]\nnested = true");
+    let policy = Policy::new().head("nested = true");
     for account in [&[] as &[&str], &["--root"]] {
         let run = host.shell(script).policy(&policy).option(account);
         assert_eq!(lines(&run.finish().success()), ["end"]);
@@ -480,7 +480,7 @@ fn case_21_nothing_privileged_in_a_bound_directory(mode: Mode) {
     assert_each(&layered, &["ok"]);
     std::fs::remove_file(host.project().join("wardian-privileged")).unwrap();
 
-    let nested = Policy::new().table("[sandbox]\nnested = true");
+    let nested = Policy::new().head("nested = true");
     for account in [&[] as &[&str], &["--root"]] {
         for policy in [&Policy::new(), &nested] {
             let tried = attack(&host, &names, |run| {

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
-use wardian_policy::{HostName, Manifest, Policy, PolicyInputs, Spelled};
+use wardian_policy::{HostName, Policy, PolicyFile, PolicyInputs, Spelled};
 
 use crate::ca::provider;
 use crate::dns::AddressFamilies;
@@ -34,9 +34,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn policy(manifest: &str) -> Policy {
     let manifest =
-        Manifest::parse("policy.toml", manifest).unwrap_or_else(|error| panic!("{error}"));
+        PolicyFile::parse("policy.toml", manifest).unwrap_or_else(|error| panic!("{error}"));
     Policy::build(&PolicyInputs {
-        manifest: Some(manifest),
+        file: Some(manifest),
         ..PolicyInputs::default()
     })
     .unwrap_or_else(|error| panic!("{error}"))

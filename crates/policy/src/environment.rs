@@ -42,6 +42,8 @@ pub enum EnvValue {
     FromHost(EnvName),
     /// The placeholder of a credential; absent inside if an optional credential has no value.
     Placeholder(CredentialName),
+    /// What a person answers to this question before the start.
+    Prompt(String),
 }
 
 /// One variable.

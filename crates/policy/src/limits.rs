@@ -41,6 +41,17 @@ pub enum LimitKind {
     Time,
 }
 
+/// One limit. Two of the same kind compare by how much they let pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub(crate) enum Limit {
+    Memory(Bytes),
+    Cpus(Cpus),
+    Pids(Pids),
+    Files(OpenFiles),
+    Disk(Bytes),
+    Time(WallTime),
+}
+
 /// The limits of one sandbox; `None` is no limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -275,17 +286,29 @@ impl Limits {
         }
     }
 
-    /// Sets one limit from text, as command-line options do.
-    pub fn set(&mut self, kind: LimitKind, value: &str) -> Result<(), LimitError> {
-        match kind {
-            LimitKind::Memory => self.memory = Some(Bytes::parse(value)?),
-            LimitKind::Cpus => self.cpus = Some(Cpus::parse(value)?),
-            LimitKind::Pids => self.pids = Some(Pids::parse(value)?),
-            LimitKind::Files => self.files = Some(OpenFiles::parse(value)?),
-            LimitKind::Disk => self.disk = Some(Bytes::parse(value)?),
-            LimitKind::Time => self.time = Some(WallTime::parse(value)?),
+    pub(crate) fn set(&mut self, limit: Limit) {
+        match limit {
+            Limit::Memory(value) => self.memory = Some(value),
+            Limit::Cpus(value) => self.cpus = Some(value),
+            Limit::Pids(value) => self.pids = Some(value),
+            Limit::Files(value) => self.files = Some(value),
+            Limit::Disk(value) => self.disk = Some(value),
+            Limit::Time(value) => self.time = Some(value),
         }
-        Ok(())
+    }
+}
+
+impl Limit {
+    /// Parses the value of a key or of an option.
+    pub(crate) fn parse(kind: LimitKind, value: &str) -> Result<Self, LimitError> {
+        Ok(match kind {
+            LimitKind::Memory => Self::Memory(Bytes::parse(value)?),
+            LimitKind::Cpus => Self::Cpus(Cpus::parse(value)?),
+            LimitKind::Pids => Self::Pids(Pids::parse(value)?),
+            LimitKind::Files => Self::Files(OpenFiles::parse(value)?),
+            LimitKind::Disk => Self::Disk(Bytes::parse(value)?),
+            LimitKind::Time => Self::Time(WallTime::parse(value)?),
+        })
     }
 }
 

@@ -1,52 +1,68 @@
 //! Manifests: what people write, in TOML or in JSON of the same shape.
 //!
 //! ```toml
-//! presets = ["claude"]
+//! default = "gitea"
 //!
-//! [limits]
+//! [sandbox.gitea]
+//! presets = ["claude"]
+//! extends = "common"
+//! workspace = { clone = "." }
+//!
+//! [sandbox.gitea.limits]
 //! memory = "4G"
 //! require = ["memory"]           # do not start where this cannot be enforced
 //!
-//! [[egress]]
+//! [[sandbox.gitea.egress]]
 //! host = "api.github.com"        # exact, "*.suffix", "*", an address or a network
 //! methods = ["GET"]              # absent: every method; WebSocket must be named: "WEBSOCKET"
 //! paths = ["/repos/acme/**"]     # absent: every path
 //! credential = "github"
 //!
-//! [env]
+//! [sandbox.gitea.env]
 //! LANG = "C.UTF-8"
-//! REGION = { from_env = "AWS_REGION" }
 //! API_TOKEN = { credential = "github" }     # a placeholder inside
+//!
+//! [sandbox.common]
+//! nested = true
 //!
 //! [credential.github]
 //! source = { env = "GITHUB_TOKEN" }
 //! hosts = ["api.github.com"]
 //! ```
 //!
+//! That is a [`Manifest`], a `wardian.toml`. The file of `--policy`, a [`PolicyFile`], is the body of one such sandbox,
+//! with `[credential]` beside it. [`Manifests`] says which sandboxes of which files apply to a run, and in which order.
+//!
 //! Nothing is guessed: an unknown key, a key of the wrong type, `null`, an empty list where a list narrows a rule, and a
 //! key that stands twice are errors. No rules at all means that nothing is allowed.
 
 mod convert;
 mod convert_credential;
+mod convert_manifest;
 mod convert_rule;
+mod convert_workspace;
 mod decode;
 mod error;
 mod json_text;
+mod layers;
+mod merge;
 mod node;
 #[cfg(test)]
 mod tests;
 mod toml_text;
-mod wire;
+pub mod wire;
 
 use std::sync::Arc;
 
-pub(crate) use convert::Fragment;
+pub(crate) use convert::{Fragment, Located, RuleDraft, Workspaces};
 pub(crate) use error::Place;
 
 pub use error::ManifestError;
+pub use layers::{Manifests, Project, Trust};
 
+use crate::credential::CredentialSpec;
 use crate::preset::SettingsFile;
-use crate::rule::Origin;
+use crate::rule::{Level, Origin};
 use crate::visible::VisiblePath;
 use decode::Spanned;
 use node::{Node, SyntaxError};
@@ -54,10 +70,33 @@ use node::{Node, SyntaxError};
 /// Longest manifest accepted, in bytes.
 pub const MAX_MANIFEST: usize = 4 << 20;
 
-/// A manifest that was parsed: every part of it is valid by itself. [`Policy::build`](crate::Policy::build) checks that
-/// the parts fit together.
+/// A `wardian.toml` that was parsed: every part of it is valid by itself. [`Policy::build`](crate::Policy::build) checks
+/// that the parts fit together.
 #[derive(Debug, Clone)]
 pub struct Manifest {
+    level: Level,
+    name: Arc<str>,
+    default: Option<Located<String>>,
+    base: Option<Located<String>>,
+    sandboxes: Vec<(Located<String>, Fragment)>,
+    agents: Vec<Agent>,
+    credentials: Vec<Located<CredentialSpec>>,
+}
+
+/// An agent of a manifest.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    name: String,
+    level: Level,
+    sandbox: Option<Located<String>>,
+    command: Vec<String>,
+    skills: Vec<String>,
+    prompt: Option<String>,
+}
+
+/// The file of `--policy` that was parsed.
+#[derive(Debug, Clone)]
+pub struct PolicyFile {
     pub(crate) fragment: Fragment,
 }
 
@@ -75,12 +114,80 @@ pub(crate) struct PresetFile {
 }
 
 impl Manifest {
+    /// Parses TOML, or JSON if the name ends in `.json` or the text begins with `{`. `source_name` stands in errors.
+    pub fn parse(level: Level, source_name: &str, text: &str) -> Result<Self, ManifestError> {
+        let source = Source::new(source_name, text);
+        let document = source.decode()?;
+        convert_manifest::manifest(&source, level, document)
+    }
+
+    /// The name that it was given: its path.
+    pub fn source_name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names of its sandboxes, in the order in which they stand.
+    pub fn sandboxes(&self) -> impl Iterator<Item = &str> {
+        self.sandboxes.iter().map(|(name, _)| name.value.as_str())
+    }
+
+    /// The sandbox that is used where none is named.
+    pub fn default_sandbox(&self) -> Option<&str> {
+        self.default.as_ref().map(|name| name.value.as_str())
+    }
+
+    /// Its agents, in the order in which they stand.
+    pub fn agents(&self) -> &[Agent] {
+        &self.agents
+    }
+
+    fn find(&self, name: &str) -> Option<&Fragment> {
+        let mut sandboxes = self.sandboxes.iter();
+        sandboxes
+            .find(|(known, _)| known.value == name)
+            .map(|(_, fragment)| fragment)
+    }
+}
+
+impl Agent {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whose manifest has it.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The sandbox in which it works; `None`: the default one.
+    pub fn sandbox(&self) -> Option<&str> {
+        self.sandbox.as_ref().map(|name| name.value.as_str())
+    }
+
+    /// The program and its arguments; never empty.
+    pub fn command(&self) -> &[String] {
+        &self.command
+    }
+
+    /// Directories with a `SKILL.md`, relative to the manifest.
+    pub fn skills(&self) -> &[String] {
+        &self.skills
+    }
+
+    /// What it is told before anything else.
+    pub fn prompt(&self) -> Option<&str> {
+        self.prompt.as_deref()
+    }
+}
+
+impl PolicyFile {
     /// Parses TOML, or JSON if the name ends in `.json` or the text begins with `{`. `source_name` stands in errors and,
     /// without its directories, in the names of rules.
     pub fn parse(source_name: &str, text: &str) -> Result<Self, ManifestError> {
         let source = Source::new(source_name, text);
         let document = source.decode()?;
-        let fragment = convert::document(&source, document, &Origin::Manifest)?;
+        let fragment = convert::policy_document(&source, document, &Origin::PolicyFile)?;
         Ok(Self { fragment })
     }
 }
@@ -116,7 +223,7 @@ impl PresetFile {
                     })
                 })
                 .collect::<Result<_, ManifestError>>()?,
-            fragment: convert::document(&source, policy, &Origin::Preset(name.into()))?,
+            fragment: convert::policy_document(&source, policy, &Origin::Preset(name.into()))?,
         })
     }
 }
@@ -137,6 +244,13 @@ impl<'a> Source<'a> {
 
     fn place(&self, offset: usize) -> Place {
         Place::new(&self.name, self.text, offset)
+    }
+
+    fn locate<V, T>(&self, spanned: &Spanned<V>, value: T) -> Located<T> {
+        Located {
+            value,
+            place: self.place(spanned.span.start),
+        }
     }
 
     /// What rules are called after: the file without its directories.

@@ -7,9 +7,9 @@
 //! request        -> check_request     -> RequestPermit       which requests pass: every rule has its say, in order
 //! ```
 //!
-//! Rules are tried in order and the first that matches decides; nothing matches: denied. Rules of a manifest come first,
-//! then `--allow`, then presets: what the user wrote for this sandbox must be able to narrow, deny or redirect what a
-//! preset grants, and a deny rule in a manifest stands above an `--allow` typed in haste.
+//! Rules are tried in order and the first that matches decides; nothing matches: denied. The nearest come first: options,
+//! the file of `--policy`, sandboxes of manifests, presets. So what the user wrote for this sandbox can narrow, deny or
+//! redirect what a preset grants. Only what the user's own manifest denies comes before all of them.
 //!
 //! A policy is immutable. To change it, build another one and check the open connections again.
 
@@ -25,7 +25,9 @@ use crate::environment::EnvVar;
 use crate::host::{Authority, Host, Port};
 use crate::index::Index;
 use crate::limits::Limits;
-use crate::rule::{Rule, Scheme, Upgrade};
+use crate::manifest::Workspaces;
+use crate::rule::{Origin, Rule, Scheme, Upgrade};
+use crate::settings::{CacheKind, Recording, WorkspaceSpec};
 use crate::target::RequestTarget;
 use crate::visible::VisiblePath;
 
@@ -43,6 +45,9 @@ pub struct Policy {
     limits: Limits,
     visible: Vec<VisiblePath>,
     nested: Nested,
+    workspaces: Option<Workspaces>,
+    cache: Vec<CacheKind>,
+    recording: Recording,
     presets: Vec<String>,
 }
 
@@ -116,6 +121,22 @@ impl Policy {
     /// Whether nested sandboxes are granted.
     pub fn nested(&self) -> Nested {
         self.nested
+    }
+
+    /// What the program works on, the main place first, and who says so: paths may be relative to that document.
+    pub fn workspaces(&self) -> Option<(&Origin, &[WorkspaceSpec])> {
+        let named = self.workspaces.as_ref()?;
+        Some((&named.origin, &named.specs))
+    }
+
+    /// Whose downloads the door keeps for other sandboxes, sorted.
+    pub fn cache(&self) -> &[CacheKind] {
+        &self.cache
+    }
+
+    /// How much of conversations with models is kept.
+    pub fn recording(&self) -> Recording {
+        self.recording
     }
 
     /// The certificate files that rules name, as written.

@@ -91,8 +91,8 @@ impl Preset {
     }
 
     /// Paths of the host that hold the program itself.
-    pub fn visible_paths(&self) -> &[VisiblePath] {
-        &self.file.fragment.visible
+    pub fn visible_paths(&self) -> impl Iterator<Item = &VisiblePath> {
+        self.file.fragment.visible.iter().map(|path| &path.value)
     }
 
     /// The file inside from which its program reads what it should know of its surroundings, whatever it works on.

@@ -36,7 +36,8 @@ pub enum Upgrade {
     WebSocket,
 }
 
-/// Where a rule came from and its number there, counted from 1: `claude#2`, `policy.toml#1`, `--allow#3`.
+/// Where a rule came from and its number there, counted from 1: `claude#2`, `policy.toml#1`, `wardian.toml:gitea#1`,
+/// `--allow#3`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RuleId {
     source: Arc<str>,
@@ -51,7 +52,7 @@ impl RuleId {
         }
     }
 
-    /// The manifest's name, the preset's name, or `--allow`.
+    /// The file's name, the sandbox, the preset's name, or `--allow`.
     pub fn source(&self) -> &str {
         &self.source
     }
@@ -68,22 +69,53 @@ impl fmt::Display for RuleId {
     }
 }
 
+/// Whose `wardian.toml` it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// The one of a repository or a directory.
+    Project,
+    /// The user's own.
+    User,
+}
+
 /// Who wrote a rule, a credential or a variable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// The manifest given with `--policy`.
-    Manifest,
     /// An option of the command line.
     CommandLine,
+    /// The file given with `--policy`.
+    PolicyFile,
+    /// A sandbox of a `wardian.toml`.
+    Sandbox(Level, Arc<str>),
+    /// A `wardian.toml`, outside its sandboxes.
+    Manifest(Level),
     /// A built-in preset, by name.
     Preset(Arc<str>),
+}
+
+impl Origin {
+    /// Whether the user wrote it for every project.
+    pub(crate) fn is_of_user(&self) -> bool {
+        matches!(self, Self::Sandbox(Level::User, _))
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Project => "project",
+            Self::User => "user",
+        })
+    }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Manifest => f.write_str("manifest"),
             Self::CommandLine => f.write_str("command line"),
+            Self::PolicyFile => f.write_str("policy file"),
+            Self::Sandbox(level, name) => write!(f, "{level} sandbox {name}"),
+            Self::Manifest(level) => write!(f, "{level} manifest"),
             Self::Preset(name) => write!(f, "preset {name}"),
         }
     }

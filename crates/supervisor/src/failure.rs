@@ -108,7 +108,7 @@ impl Failed {
         };
         match errno {
             ENOENT => failed.hint(
-                "the program or its interpreter is not visible inside: only system directories, known toolchains and the workspace are. `--policy FILE` with `[sandbox]` and `visible = [\"~/DIRECTORY\"]` shows more, read-only",
+                "the program or its interpreter is not visible inside: only system directories, known toolchains and the workspace are. `--policy FILE` with `visible = [\"~/DIRECTORY\"]` shows more, read-only",
             ),
             EACCES => failed.hint("the file has no execute permission, or lies on a noexec mount"),
             ENOEXEC => failed.hint("a script needs a first line such as `#!/bin/sh`"),

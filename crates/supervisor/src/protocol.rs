@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use wardian_events::LimitReached;
-use wardian_policy::{LimitKind, Manifest, ManifestError, Policy, PolicyError, PolicyInputs};
+use wardian_policy::{LimitKind, ManifestError, Policy, PolicyError, PolicyFile, PolicyInputs};
 use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::builtin::Ended;
 use wardian_sandbox::record::KeptWorkspace;
@@ -47,8 +47,8 @@ pub struct Start {
 /// its client decided.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PolicySources {
-    /// The manifest's name, for messages, and its text.
-    pub manifest: Option<(String, String)>,
+    /// The name of the file of `--policy`, for messages, and its text.
+    pub file: Option<(String, String)>,
     pub presets: Vec<String>,
     pub allow: Vec<String>,
     /// Limits by name, which replace the manifest's.
@@ -69,10 +69,10 @@ pub enum SourcesError {
 
 impl PolicySources {
     pub fn build(&self) -> Result<Policy, SourcesError> {
-        let manifest = self
-            .manifest
+        let file = self
+            .file
             .as_ref()
-            .map(|(name, text)| Manifest::parse(name, text))
+            .map(|(name, text)| PolicyFile::parse(name, text))
             .transpose()?;
         let limits = self
             .limits
@@ -84,11 +84,12 @@ impl PolicySources {
             })
             .collect::<Result<_, SourcesError>>()?;
         Ok(Policy::build(&PolicyInputs {
-            manifest,
+            file,
             presets: self.presets.clone(),
             allow: self.allow.clone(),
             limits,
             env: self.environment.clone(),
+            ..PolicyInputs::default()
         })?)
     }
 }

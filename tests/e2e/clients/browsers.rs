@@ -29,7 +29,7 @@ fn chromium_loads_a_page_with_a_websocket(mode: Mode) {
     assert!(reach.arrived("origin.test", "/websocket"));
     // With its own sandbox, where nested namespaces are granted.
     if mode == Mode::Rootless {
-        reach.policy = reach.policy.table("[sandbox]\nnested = true");
+        reach.policy = reach.policy.head("nested = true");
         loads(&reach, "");
     }
 }

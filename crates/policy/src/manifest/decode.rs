@@ -1,6 +1,7 @@
 //! From the tree to the wire types, by serde, without losing the place of anything.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
@@ -17,10 +18,25 @@ pub(super) fn decode<'de, T: Deserialize<'de>>(node: &'de Node) -> Result<T, Dec
 }
 
 /// A value and where it stands.
-#[derive(Debug, Clone)]
-pub(super) struct Spanned<T> {
-    pub(super) span: Span,
-    pub(super) value: T,
+#[derive(Debug, Clone, Default)]
+pub struct Spanned<T> {
+    /// Byte offsets into the text; `0..0` if it was in none.
+    pub span: Range<usize>,
+    /// The value.
+    pub value: T,
+}
+
+/// For documents that a program writes.
+impl<T> From<T> for Spanned<T> {
+    fn from(value: T) -> Self {
+        Self { span: 0..0, value }
+    }
+}
+
+impl From<&str> for Spanned<String> {
+    fn from(text: &str) -> Self {
+        Self::from(text.to_owned())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

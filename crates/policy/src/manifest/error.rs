@@ -102,8 +102,28 @@ impl Place {
         }
     }
 
+    /// An option of the command line.
+    pub(crate) fn option(name: &str) -> Self {
+        Self {
+            source_name: name.into(),
+            line: 0,
+            column: 0,
+        }
+    }
+
     pub(crate) fn line(&self) -> usize {
         self.line
+    }
+}
+
+/// `wardian.toml:12`, or an option.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&visible(&self.source_name))?;
+        match self.line {
+            0 => Ok(()),
+            line => write!(f, ":{line}"),
+        }
     }
 }
 
@@ -208,7 +228,17 @@ fn example(key: &str) -> Option<&'static str> {
     Some(match key {
         "presets" => r#"presets = ["claude"]"#,
         "limits" => r#"limits = { memory = "4G", pids = 512 }"#,
-        "sandbox" => "sandbox = { nested = true }",
+        "default" => r#"default = "work""#,
+        "base" => r#"base = "common""#,
+        "sandbox" => r#"[sandbox.work] presets = ["claude"]"#,
+        "agent" => r#"[agent.helper] command = ["claude"]"#,
+        "extends" => r#"extends = "common""#,
+        "workspace" => r#"workspace = { clone = "." }"#,
+        "cache" => r#"cache = ["cargo", "npm"]"#,
+        "record" => r#"record = "full""#,
+        "command" => r#"command = ["claude"]"#,
+        "skills" => r#"skills = ["skills/review"]"#,
+        "prompt" => r#"prompt = "one-time code""#,
         "egress" => r#"[[egress]] host = "api.example.com""#,
         "env" => r#"env = { LANG = "C.UTF-8" }"#,
         "credential" => r#"credential = "github""#,

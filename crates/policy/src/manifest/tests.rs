@@ -4,8 +4,8 @@ use super::*;
 use crate::policy::{Destination, Nested, Policy, PolicyInputs};
 use crate::{Host, Port};
 
-fn parse(text: &str) -> Result<Manifest, ManifestError> {
-    Manifest::parse("dir/policy.toml", text)
+fn parse(text: &str) -> Result<PolicyFile, ManifestError> {
+    PolicyFile::parse("dir/policy.toml", text)
 }
 
 fn error(text: &str) -> String {
@@ -22,6 +22,8 @@ fn rule_error(line: &str) -> String {
 
 const WHOLE: &str = r#"
 presets = ["github"]
+nested = true
+visible = ["~/.local/share/tool"]
 
 [limits]
 memory = "4G"
@@ -31,10 +33,6 @@ files = 4096
 disk = "10G"
 time = "2h"
 require = ["pids", "memory"]
-
-[sandbox]
-nested = true
-visible = ["~/.local/share/tool"]
 
 [[egress]]
 host = "*.Example.com"
@@ -86,7 +84,7 @@ inject = "placeholder"
 fn a_whole_manifest_is_understood() {
     let manifest = parse(WHOLE).unwrap();
     let policy = Policy::build(&PolicyInputs {
-        manifest: Some(manifest),
+        file: Some(manifest),
         ..PolicyInputs::default()
     })
     .unwrap();
@@ -129,9 +127,9 @@ fn json_of_the_same_shape_means_the_same() {
     }
     let json = to_json(toml::from_str(WHOLE).unwrap()).to_string();
     let build = |name: &str, text: &str| {
-        let manifest = Manifest::parse(name, text).unwrap();
+        let manifest = PolicyFile::parse(name, text).unwrap();
         let inputs = PolicyInputs {
-            manifest: Some(manifest),
+            file: Some(manifest),
             ..PolicyInputs::default()
         };
         Policy::build(&inputs).unwrap().canonical_json()
@@ -148,7 +146,7 @@ fn json_of_the_same_shape_means_the_same() {
 fn nothing_said_is_nothing_allowed() {
     let denied = |name: &str, text: &str| {
         let policy = Policy::build(&PolicyInputs {
-            manifest: Some(Manifest::parse(name, text).unwrap()),
+            file: Some(PolicyFile::parse(name, text).unwrap()),
             ..PolicyInputs::default()
         })
         .unwrap();
@@ -170,7 +168,7 @@ fn nothing_said_is_nothing_allowed() {
         "presets = []",
         "[limits]",
         "[env]",
-        "[sandbox]",
+        "[credential]",
     ] {
         denied("p.toml", text);
     }
@@ -210,9 +208,9 @@ fn what_is_not_understood_is_refused() {
         "[limits]\nrequire = [\"mem\"]",
         "[limits]\nrequire = \"memory\"",
         "[limits]\nmemory = 2026-11-21",
-        "[sandbox]\nnested = \"true\"",
-        "[sandbox]\nnested = 1",
-        "[sandbox]\nvisible = [\"~/.ssh\"]",
+        "nested = \"true\"",
+        "nested = 1",
+        "visible = [\"~/.ssh\"]",
         "[env]\nA = 1",
         "[env]\nA = true",
         "[env]\nA = []",
@@ -284,7 +282,7 @@ fn what_is_not_understood_is_refused() {
         &"{\"a\":".repeat(100_000),
     ] {
         assert!(
-            Manifest::parse("p.json", text).is_err(),
+            PolicyFile::parse("p.json", text).is_err(),
             "{}",
             &text[..text.len().min(80)]
         );
@@ -388,11 +386,11 @@ fn errors_name_place_key_and_remedy() {
         "dir/policy.toml:2:8: `*.com` would cover names that anybody can register, because `com` is a public suffix"
     );
     let json =
-        Manifest::parse("p.json", "{\n  \"egress\": [{\"hsot\": \"a.com\"}]\n}").unwrap_err();
+        PolicyFile::parse("p.json", "{\n  \"egress\": [{\"hsot\": \"a.com\"}]\n}").unwrap_err();
     assert_eq!((json.line(), json.column()), (2, 15));
     assert_eq!(json.nearest(), Some("host"));
     assert_eq!(json.source_name(), "p.json");
-    let null = Manifest::parse("p.json", "{\"egress\": null}").unwrap_err();
+    let null = PolicyFile::parse("p.json", "{\"egress\": null}").unwrap_err();
     assert_eq!((null.line(), null.column()), (1, 12));
     assert!(null.message().starts_with("null says nothing"));
     let typo = parse("a = 1\nb = = 2\n").unwrap_err();
@@ -468,8 +466,8 @@ proptest! {
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), text in arbitrary_manifest()) {
         for text in [String::from_utf8_lossy(&bytes).into_owned(), text] {
             for name in ["p.toml", "p.json"] {
-                let _ = Manifest::parse(name, &text).map_err(|error| error.to_string());
-                let _ = Manifest::parse(name, &format!("{{{text}}}")).map_err(|error| error.to_string());
+                let _ = PolicyFile::parse(name, &text).map_err(|error| error.to_string());
+                let _ = PolicyFile::parse(name, &format!("{{{text}}}")).map_err(|error| error.to_string());
             }
         }
     }

@@ -1,96 +1,171 @@
 //! Puts a policy together from its sources.
 
-use std::collections::BTreeMap;
+mod checks;
+mod flags;
+
+use std::collections::BTreeSet;
 
 use super::error::PolicyError;
 use super::{Nested, Policy};
-use crate::allow;
-use crate::credential::{CredentialName, CredentialSource, CredentialSpec, Injection};
-use crate::environment::{EnvName, EnvValue, EnvVar};
+use crate::credential::{CredentialName, CredentialSpec, Injection};
+use crate::environment::EnvValue;
 use crate::index::Index;
 use crate::limits::{LimitKind, Limits};
-use crate::manifest::{Fragment, Manifest, ManifestError, Place};
+use crate::manifest::{Fragment, Located, Manifests, PolicyFile, RuleDraft, Trust};
 use crate::nearest::nearest;
 use crate::preset::Preset;
-use crate::rule::{Mode, Origin, Rule, Upstream};
-use crate::visible::VisiblePath;
+use crate::rule::{Action, Mode, Upstream};
 
 /// Everything that a policy is built from. With nothing in it, the policy denies everything.
 #[derive(Debug, Clone, Default)]
 pub struct PolicyInputs {
-    /// The manifest given with `--policy`.
-    pub manifest: Option<Manifest>,
-    /// Presets by name, beside those that the manifest names.
+    /// The manifests that there are.
+    pub manifests: Manifests,
+    /// The sandbox of theirs that is asked for with `--sandbox`.
+    pub sandbox: Option<String>,
+    /// The file given with `--policy`.
+    pub file: Option<PolicyFile>,
+    /// Presets by name, beside those that documents name.
     pub presets: Vec<String>,
     /// The values of `--allow`.
     pub allow: Vec<String>,
-    /// Limits of the command line, which replace those of the manifest.
+    /// Limits of the command line.
     pub limits: Vec<(LimitKind, String)>,
     /// The values of `--env`: `NAME=VALUE`, or `NAME` to pass the host's value on.
     pub env: Vec<String>,
 }
 
+/// What all sources say together, and where each part of it stands.
+#[derive(Debug, Clone)]
+pub(super) struct Gathered {
+    /// In the order in which they are tried.
+    pub(super) rules: Vec<RuleDraft>,
+    pub(super) presets: Vec<&'static Preset>,
+    /// All else, presets' share included.
+    pub(super) rest: Fragment,
+}
+
 impl Policy {
-    /// Builds a policy. Rules are tried in this order: manifest, `--allow`, presets; variables and limits of the command
-    /// line win over the manifest's, and the manifest's over those of presets.
+    /// Builds a policy. Sources count from near to far: options, the file of `--policy`, the sandboxes of manifests,
+    /// presets. Rules are tried in that order, and the nearest value of a variable or a limit counts; but what the user's
+    /// own manifest denies is denied before any other rule is asked.
     pub fn build(inputs: &PolicyInputs) -> Result<Self, PolicyError> {
-        let PolicyInputs {
-            manifest,
-            presets: preset_names,
-            allow,
-            limits: limit_options,
-            env,
-        } = inputs;
-        let manifest = manifest.as_ref().map(|manifest| &manifest.fragment);
-        let presets = resolve_presets(manifest, preset_names)?;
-        let credentials = gather_credentials(manifest, &presets)?;
-        let environment = gather_environment(manifest, &presets, env)?;
-        refuse_secrets_in_environment(&credentials, &environment)?;
+        Gathered::from(inputs)?.policy()
+    }
+}
 
-        let mut rules: Vec<Rule> = Vec::new();
-        if let Some(fragment) = manifest {
-            refuse_dangling_names(fragment, &credentials)?;
-            rules.extend(fragment.rules.iter().map(|draft| draft.value.clone()));
+impl Gathered {
+    pub(super) fn from(inputs: &PolicyInputs) -> Result<Self, PolicyError> {
+        let mut rest = inputs.manifests.documents(inputs.sandbox.as_deref())?;
+        if let Some(file) = &inputs.file {
+            rest = file.fragment.clone().over(rest);
         }
-        for (number, text) in (1..).zip(allow) {
-            let rule = allow::parse(text, number).map_err(|source| PolicyError::Allow {
-                text: text.clone(),
-                source,
-            })?;
-            rules.push(rule);
-        }
-        for preset in &presets {
-            rules.extend(preset_rules(preset.fragment()));
-        }
-        refuse_hidden_requests(&rules)?;
-        if let Some(fragment) = manifest {
-            refuse_idle_placeholders(fragment, &rules)?;
-        }
+        let credentials = inputs.manifests.credentials().cloned().collect();
+        rest = rest.over(Fragment {
+            credentials,
+            ..Fragment::default()
+        });
+        let presets = resolve_presets(&rest, &inputs.presets)?;
+        rest = flags::fragment(inputs)?.over(rest);
+        let written = rest.clone();
+        let of_presets = presets_together(&presets)?;
+        rest = rest.over(of_presets);
+        checks::refuse_secrets_in_environment(&rest.credentials, &rest.environment)?;
+        checks::refuse_dangling_names(&written, &rest.credentials)?;
 
+        let (mut rules, others): (Vec<RuleDraft>, _) = std::mem::take(&mut rest.rules)
+            .into_iter()
+            .partition(is_of_user_and_denies);
+        rules.extend(others);
+        checks::refuse_hidden_requests(&rules)?;
+        checks::refuse_idle_placeholders(&written, &rules)?;
         Ok(Self {
+            rules,
+            presets,
+            rest,
+        })
+    }
+
+    fn policy(self) -> Result<Policy, PolicyError> {
+        let Self {
+            rules,
+            presets,
+            rest,
+        } = self;
+        let mut limits = Limits::default();
+        for limit in rest.limits.values() {
+            limits.set(limit.value);
+        }
+        limits.require = rest.require.iter().map(|kind| kind.value).collect();
+        limits.require.sort_unstable();
+        if let Some(kind) = limits.require.iter().find(|kind| !limits.has(**kind)) {
+            return Err(PolicyError::RequiredLimitUnset(*kind));
+        }
+        let used = used_credentials(&rules, &rest);
+        let values = |located: RuleDraft| located.value;
+        let rules: Vec<_> = rules.into_iter().map(values).collect();
+        let mut policy = Policy {
             index: Index::new(&rules),
             rules,
-            credentials,
-            environment,
-            limits: gather_limits(manifest, limit_options)?,
-            visible: gather_visible(manifest, &presets),
-            nested: gather_nested(manifest, &presets),
+            credentials: unplaced(rest.credentials),
+            environment: unplaced(rest.environment),
+            limits,
+            visible: unplaced(rest.visible),
+            nested: rest.nested.map_or(Nested::Refused, |nested| nested.value),
+            workspaces: rest.workspaces.map(|located| located.value),
+            cache: unplaced(rest.cache),
+            recording: rest
+                .record
+                .map_or_else(Default::default, |record| record.value),
             presets: presets
                 .iter()
                 .map(|preset| preset.name().to_owned())
                 .collect(),
-        })
+        };
+        policy.credentials.retain(|spec| used.contains(&spec.name));
+        policy
+            .credentials
+            .sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        policy
+            .environment
+            .sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        policy.visible.sort_unstable();
+        policy.cache.sort_unstable();
+        Ok(policy)
     }
 }
 
-/// The named presets and those that they include, each once, an including one before what it includes.
+impl Manifests {
+    /// What the sandboxes that apply say together.
+    fn documents(&self, chosen: Option<&str>) -> Result<Fragment, PolicyError> {
+        let layers = self.layers(chosen)?;
+        let far_to_near = layers.into_iter().rev();
+        Ok(far_to_near.fold(Fragment::default(), |below, layer| {
+            let fragment = layer.fragment.clone();
+            match layer.trust {
+                Trust::Given => fragment.over(below),
+                Trust::NotGiven => fragment.narrowing(below),
+            }
+        }))
+    }
+}
+
+fn unplaced<T>(located: Vec<Located<T>>) -> Vec<T> {
+    located.into_iter().map(|located| located.value).collect()
+}
+
+/// What the user denies for every project, no project and no option can undo.
+fn is_of_user_and_denies(draft: &RuleDraft) -> bool {
+    draft.value.action == Action::Deny && draft.value.origin.is_of_user()
+}
+
+/// The named presets and those that they include.
 fn resolve_presets(
-    manifest: Option<&Fragment>,
+    documents: &Fragment,
     names: &[String],
 ) -> Result<Vec<&'static Preset>, PolicyError> {
     let mut resolved: Vec<&'static Preset> = Vec::new();
-    let from_manifest = manifest.into_iter().flat_map(|fragment| &fragment.presets);
-    for located in from_manifest {
+    for located in &documents.presets {
         let preset = Preset::find(&located.value).ok_or_else(|| {
             located
                 .place
@@ -109,6 +184,7 @@ fn resolve_presets(
     Ok(resolved)
 }
 
+/// A preset and those that it includes, each once, an including one before what it includes.
 fn include(
     preset: &'static Preset,
     resolved: &mut Vec<&'static Preset>,
@@ -132,178 +208,31 @@ fn unknown_preset(name: &str) -> PolicyError {
     }
 }
 
-/// A manifest's declaration replaces a preset's of the same name; presets that share a name must agree.
-fn gather_credentials(
-    manifest: Option<&Fragment>,
-    presets: &[&Preset],
-) -> Result<Vec<CredentialSpec>, PolicyError> {
-    let own = manifest
-        .into_iter()
-        .flat_map(|fragment| &fragment.credentials);
-    let mut by_name: BTreeMap<CredentialName, CredentialSpec> = own
-        .map(|located| (located.value.name.clone(), located.value.clone()))
-        .collect();
-    let from_presets = presets
-        .iter()
-        .flat_map(|preset| &preset.fragment().credentials);
-    for spec in from_presets.map(|located| &located.value) {
-        match by_name.get(&spec.name) {
-            Some(earlier) if earlier.origin == Origin::Manifest || earlier.agrees_with(spec) => {}
-            Some(_) => return Err(PolicyError::CredentialConflict(spec.name.clone())),
-            None => {
-                by_name.insert(spec.name.clone(), spec.clone());
-            }
-        }
-    }
-    Ok(by_name.into_values().collect())
-}
-
-fn gather_environment(
-    manifest: Option<&Fragment>,
-    presets: &[&Preset],
-    options: &[String],
-) -> Result<Vec<EnvVar>, PolicyError> {
-    let mut by_name: BTreeMap<EnvName, EnvVar> = BTreeMap::new();
-    let fragments = presets.iter().rev().map(|preset| preset.fragment());
-    for variable in fragments
-        .chain(manifest)
-        .flat_map(|fragment| &fragment.environment)
-    {
-        by_name.insert(variable.value.name.clone(), variable.value.clone());
-    }
-    for option in options {
-        let (name, value) = match option.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (option.as_str(), None),
-        };
-        let refused = || PolicyError::Env {
-            name: name.to_owned(),
-        };
-        let name = EnvName::new(name).ok_or_else(refused)?;
-        let value = match value {
-            Some(value) if value.contains('\0') => return Err(refused()),
-            Some(value) => EnvValue::Literal(value.to_owned()),
-            None => EnvValue::FromHost(name.clone()),
-        };
-        by_name.insert(
-            name.clone(),
-            EnvVar {
-                name,
-                value,
-                origin: Origin::CommandLine,
-            },
-        );
-    }
-    Ok(by_name.into_values().collect())
-}
-
-fn refuse_secrets_in_environment(
-    credentials: &[CredentialSpec],
-    environment: &[EnvVar],
-) -> Result<(), PolicyError> {
-    for variable in environment {
-        let EnvValue::FromHost(outside) = &variable.value else {
-            continue;
-        };
-        let holds = |spec: &&CredentialSpec| match spec.source() {
-            CredentialSource::Env(names) => names.iter().any(|name| name == outside.as_str()),
-            CredentialSource::File(_) | CredentialSource::Command(_) => false,
-        };
-        if let Some(spec) = credentials.iter().find(holds) {
-            return Err(PolicyError::SecretInEnvironment {
-                inside: variable.name.clone(),
-                outside: outside.clone(),
-                credential: spec.name.clone(),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Every credential that the manifest names exists, and can go to the host or the proxy of the rule that names it.
-fn refuse_dangling_names(
-    fragment: &Fragment,
-    credentials: &[CredentialSpec],
-) -> Result<(), ManifestError> {
-    let find = |name: &CredentialName, place: &Place| {
-        credentials
-            .iter()
-            .find(|spec| spec.name == *name)
-            .ok_or_else(|| {
-                let known: Vec<&str> = credentials.iter().map(|spec| spec.name.as_str()).collect();
-                place
-                    .error(format_args!("no credential `{name}` is declared"))
-                    .or_nearest(nearest(name.as_str(), &known))
-            })
-    };
-    for draft in &fragment.rules {
-        for name in &draft.value.credentials {
-            let spec = find(name, &draft.place)?;
-            if !spec
-                .hosts
-                .iter()
-                .any(|host| host.overlaps(&draft.value.host))
+/// What presets say, without the presets that they name. Those that share the name of a credential must agree.
+fn presets_together(presets: &[&'static Preset]) -> Result<Fragment, PolicyError> {
+    let mut together = Fragment::default();
+    for preset in presets {
+        let fragment = preset.fragment();
+        for spec in fragment.credentials.iter().map(|located| &located.value) {
+            let mut known = together.credentials.iter().map(|located| &located.value);
+            if known
+                .any(|other: &CredentialSpec| other.name == spec.name && !other.agrees_with(spec))
             {
-                return Err(draft.place.error(format_args!(
-                    "the credential `{name}` does not belong to `{}`: its `hosts` do not cover it",
-                    draft.value.host
-                )));
+                return Err(PolicyError::CredentialConflict(spec.name.clone()));
             }
         }
+        together = together.over(Fragment {
+            presets: Vec::new(),
+            rules: preset_rules(fragment).collect(),
+            ..fragment.clone()
+        });
     }
-    for draft in &fragment.rules {
-        let Upstream::HttpProxy {
-            host,
-            credential: Some(name),
-            ..
-        } = &draft.value.route.upstream
-        else {
-            continue;
-        };
-        let spec = find(name, &draft.place)?;
-        if !spec.belongs_to(host) {
-            return Err(draft.place.error(format_args!(
-                "the credential `{name}` does not belong to the proxy `{host}`: its `hosts` do not cover it"
-            )));
-        }
-        if !matches!(spec.injection, Injection::Basic { .. }) {
-            return Err(draft
-                .place
-                .error(format_args!(
-                    "the credential `{name}` has no user name, and a proxy asks for one"
-                ))
-                .with_example("inject = { basic = \"USER\" } in its table"));
-        }
-    }
-    for variable in &fragment.environment {
-        if let EnvValue::Placeholder(name) = &variable.value.value {
-            find(name, &variable.place)?;
-        }
-    }
-    Ok(())
-}
-
-/// A placeholder that no rule may replace would only puzzle the program that finds it.
-fn refuse_idle_placeholders(fragment: &Fragment, rules: &[Rule]) -> Result<(), ManifestError> {
-    for variable in &fragment.environment {
-        let EnvValue::Placeholder(name) = &variable.value.value else {
-            continue;
-        };
-        if !rules.iter().any(|rule| rule.credentials.contains(name)) {
-            return Err(variable
-                .place
-                .error(format_args!(
-                    "no rule uses the credential `{name}`, so its placeholder would never be replaced"
-                ))
-                .with_example("credential = \"NAME\" in the [[egress]] rule of its host"));
-        }
-    }
-    Ok(())
+    Ok(together)
 }
 
 /// A preset's rules may replace each placeholder that the preset declares, without naming it: the preset was written as a
 /// whole, and hosts still bound where each may go. Headers that the door adds by itself must be named.
-fn preset_rules(fragment: &Fragment) -> impl Iterator<Item = Rule> {
+fn preset_rules(fragment: &Fragment) -> impl Iterator<Item = RuleDraft> {
     let implied: Vec<&CredentialName> = fragment
         .credentials
         .iter()
@@ -311,7 +240,8 @@ fn preset_rules(fragment: &Fragment) -> impl Iterator<Item = Rule> {
         .map(|located| &located.value.name)
         .collect();
     fragment.rules.iter().map(move |draft| {
-        let mut rule = draft.value.clone();
+        let mut draft = draft.clone();
+        let rule = &mut draft.value;
         if rule.allows() && rule.route.mode == Mode::Inspect {
             for name in &implied {
                 if !rule.credentials.contains(name) {
@@ -319,68 +249,30 @@ fn preset_rules(fragment: &Fragment) -> impl Iterator<Item = Rule> {
                 }
             }
         }
-        rule
+        draft
     })
 }
 
-fn refuse_hidden_requests(rules: &[Rule]) -> Result<(), PolicyError> {
-    for (position, allow) in rules.iter().enumerate() {
-        if !allow.allows() || allow.route.mode == Mode::Inspect {
-            continue;
-        }
-        let hidden = rules[..position].iter().find(|deny| {
-            !deny.allows()
-                && deny.is_about_requests()
-                && deny.ports.overlaps(&allow.ports)
-                && deny.host.overlaps(&allow.host)
-        });
-        if let Some(deny) = hidden {
-            return Err(PolicyError::UninspectedDeny {
-                deny: deny.id.clone(),
-                allow: allow.id.clone(),
-            });
+/// A credential that nothing names is not even read: a user's manifest has those of many projects.
+fn used_credentials(rules: &[RuleDraft], rest: &Fragment) -> BTreeSet<CredentialName> {
+    let mut used = BTreeSet::new();
+    for rule in rules.iter().map(|draft| &draft.value) {
+        used.extend(rule.credentials.iter().cloned());
+        if let Upstream::HttpProxy {
+            credential: Some(name),
+            ..
+        } = &rule.route.upstream
+        {
+            used.insert(name.clone());
         }
     }
-    Ok(())
-}
-
-fn gather_limits(
-    manifest: Option<&Fragment>,
-    options: &[(LimitKind, String)],
-) -> Result<Limits, PolicyError> {
-    let mut limits = manifest.map_or_else(Limits::default, |fragment| fragment.limits.clone());
-    for (kind, value) in options {
-        limits
-            .set(*kind, value)
-            .map_err(|source| PolicyError::Limit {
-                kind: *kind,
-                source,
-            })?;
-    }
-    match limits.require.iter().find(|kind| !limits.has(**kind)) {
-        Some(kind) => Err(PolicyError::RequiredLimitUnset(*kind)),
-        None => Ok(limits),
-    }
-}
-
-fn gather_visible(manifest: Option<&Fragment>, presets: &[&Preset]) -> Vec<VisiblePath> {
-    let from_presets = presets.iter().map(|preset| preset.fragment());
-    let mut visible: Vec<VisiblePath> = from_presets
-        .chain(manifest)
-        .flat_map(|fragment| fragment.visible.iter().cloned())
-        .collect();
-    visible.sort_unstable();
-    visible.dedup();
-    visible
-}
-
-fn gather_nested(manifest: Option<&Fragment>, presets: &[&Preset]) -> Nested {
-    let mut fragments = presets
-        .iter()
-        .map(|preset| preset.fragment())
-        .chain(manifest);
-    match fragments.any(|fragment| fragment.nested == Nested::Granted) {
-        true => Nested::Granted,
-        false => Nested::Refused,
-    }
+    used.extend(
+        rest.environment
+            .iter()
+            .filter_map(|variable| match &variable.value.value {
+                EnvValue::Placeholder(name) => Some(name.clone()),
+                EnvValue::Literal(_) | EnvValue::FromHost(_) | EnvValue::Prompt(_) => None,
+            }),
+    );
+    used
 }

@@ -26,6 +26,14 @@ pub struct PolicySummary {
     pub visible: Vec<String>,
     /// Whether nested sandboxes are granted.
     pub nested: bool,
+    /// What the program works on, if a document says so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub workspaces: Vec<String>,
+    /// Whose downloads are kept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cache: Vec<&'static str>,
+    /// `metadata` or `full`.
+    pub record: &'static str,
 }
 
 /// One rule in words.
@@ -34,7 +42,7 @@ pub struct PolicySummary {
 pub struct RuleSummary {
     /// `claude#2`.
     pub id: String,
-    /// `manifest`, `command line`, `preset claude`.
+    /// `command line`, `policy file`, `project sandbox gitea`, `preset claude`.
     pub origin: String,
     /// `allow` or `deny`.
     pub action: &'static str,
@@ -72,7 +80,7 @@ pub struct RuleSummary {
 pub struct CredentialSummary {
     /// Its name.
     pub name: String,
-    /// `manifest`, `preset claude`.
+    /// `policy file`, `user manifest`, `preset claude`.
     pub origin: String,
     /// `env`, `file` or `command`.
     pub source: &'static str,
@@ -94,9 +102,9 @@ pub struct CredentialSummary {
 pub struct EnvSummary {
     /// Its name inside.
     pub name: String,
-    /// `literal`, `from_env X`, `credential x`.
+    /// `literal`, `from_env X`, `credential x`, `prompt`.
     pub value: String,
-    /// `manifest`, `command line`, `preset claude`.
+    /// `command line`, `policy file`, `project sandbox gitea`, `preset claude`.
     pub origin: String,
 }
 
@@ -123,6 +131,9 @@ impl Policy {
             limits,
             visible,
             nested,
+            workspaces,
+            cache,
+            recording,
             presets,
         } = self;
         PolicySummary {
@@ -133,6 +144,13 @@ impl Policy {
             limits: describe_limits(limits),
             visible: visible.iter().map(ToString::to_string).collect(),
             nested: *nested == Nested::Granted,
+            workspaces: workspaces
+                .iter()
+                .flat_map(|named| &named.specs)
+                .map(ToString::to_string)
+                .collect(),
+            cache: cache.iter().map(|kind| kind.name()).collect(),
+            record: recording.name(),
         }
     }
 
@@ -247,6 +265,7 @@ fn describe_variable(variable: &EnvVar) -> EnvSummary {
             EnvValue::Literal(_) => "literal".to_owned(),
             EnvValue::FromHost(outside) => format!("from_env {outside}"),
             EnvValue::Placeholder(credential) => format!("credential {credential}"),
+            EnvValue::Prompt(_) => "prompt".to_owned(),
         },
         origin: origin.to_string(),
     }

@@ -22,6 +22,19 @@ pub enum PolicyError {
         /// What was probably meant.
         nearest: Option<&'static str>,
     },
+    /// No manifest has a sandbox of this name.
+    #[error("there is no sandbox `{name}`{}", did_you_mean_or(nearest.as_deref(), known))]
+    UnknownSandbox {
+        /// As given.
+        name: String,
+        /// What was probably meant.
+        nearest: Option<String>,
+        /// All that there are.
+        known: Vec<String>,
+    },
+    /// Only a manifest that nobody vouches for has it.
+    #[error("the sandbox `{0}` is one of this project's wardian.toml, which is not trusted")]
+    UntrustedSandbox(String),
     /// A value of `--allow`.
     #[error("--allow {text:?}: {source}")]
     Allow {
@@ -78,4 +91,12 @@ pub enum PolicyError {
 
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+}
+
+fn did_you_mean_or(nearest: Option<&str>, known: &[String]) -> String {
+    match (nearest, known) {
+        (Some(_), _) => did_you_mean(nearest),
+        (None, []) => "; no manifest has any".to_owned(),
+        (None, known) => format!("; there are {}", known.join(", ")),
+    }
 }

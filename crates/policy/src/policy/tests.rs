@@ -5,12 +5,13 @@ use crate::denial::Denial;
 use crate::environment::EnvValue;
 use crate::host::HostName;
 use crate::limits::LimitKind;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, PolicyFile};
 use crate::permit::{ConnectionPermit, RequestPermit, Spelled};
 use crate::rule::{Mode, Upstream};
 
 mod build;
 mod connections;
+mod layers;
 mod requests;
 
 pub(super) fn build_from(
@@ -19,7 +20,7 @@ pub(super) fn build_from(
     presets: &[&str],
 ) -> Result<Policy, PolicyError> {
     Policy::build(&PolicyInputs {
-        manifest: Some(Manifest::parse("policy.toml", text).unwrap()),
+        file: Some(PolicyFile::parse("policy.toml", text).unwrap()),
         presets: presets.iter().map(|name| (*name).to_owned()).collect(),
         allow: allow.iter().map(|text| (*text).to_owned()).collect(),
         ..PolicyInputs::default()

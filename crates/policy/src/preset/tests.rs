@@ -53,8 +53,9 @@ fn presets_are_narrow() {
             assert!(placeholder.contains("wardian-placeholder"), "{placeholder}");
             assert!(placeholder.ends_with("{}"));
         }
-        assert_eq!(fragment.limits, crate::Limits::default());
-        assert_eq!(fragment.nested, crate::Nested::Refused);
+        assert!(fragment.limits.is_empty() && fragment.require.is_empty());
+        assert!(fragment.nested.is_none() && fragment.workspaces.is_none());
+        assert!(fragment.record.is_none() && fragment.cache.is_empty());
     }
 }
 
@@ -98,7 +99,7 @@ fn programs_pick_their_preset() {
     let claude = Preset::find("claude").unwrap();
     assert_eq!(claude.autonomy_args(), ["--dangerously-skip-permissions"]);
     assert_eq!(claude.command(), ["claude"]);
-    assert!(!claude.visible_paths().is_empty());
+    assert!(claude.visible_paths().next().is_some());
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub(super) fn explain(how: &How, spec: &SandboxSpec) {
     output::say(Tone::Good, "hint", &text);
     let visible: Vec<String> = shown.iter().map(|path| format!("{path:?}")).collect();
     let text = format!(
-        "to show it, read-only: `--policy FILE` with `[sandbox]` and `visible = [{}]`",
+        "to show it, read-only: `--policy FILE` with `visible = [{}]`",
         visible.join(", ")
     );
     output::say(Tone::Good, "hint", &text);

@@ -146,7 +146,7 @@ fn preset_of(program: &OsStr) -> Option<&'static Preset> {
 }
 
 fn sources(run: &Run, preset: Option<&'static Preset>) -> Result<PolicySources, Failure> {
-    let manifest = run
+    let file = run
         .reach
         .policy
         .as_ref()
@@ -165,7 +165,7 @@ fn sources(run: &Run, preset: Option<&'static Preset>) -> Result<PolicySources, 
         ("time", &run.bounds.time),
     ];
     Ok(PolicySources {
-        manifest,
+        file,
         presets: run
             .reach
             .preset
@@ -223,6 +223,7 @@ fn add_policy_environment(
                 .iter()
                 .find(|secret| secret.name == name.as_str())
                 .map(|secret| OsString::from(&secret.placeholder)),
+            EnvValue::Prompt(_) => None,
         };
         if let Some(value) = value {
             environment::set(variables, variable.name().as_str(), value);

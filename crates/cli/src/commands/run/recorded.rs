@@ -72,7 +72,7 @@ impl Recorded {
             command,
             ..
         } = run;
-        let policy = match (&reach.policy, &sources.manifest) {
+        let policy = match (&reach.policy, &sources.file) {
             (Some(path), Some((_, text))) => Some(PolicyFile {
                 path: std::path::absolute(path)
                     .with_context(|| format!("cannot tell where {} is", path.display()))?,
@@ -274,7 +274,7 @@ mod tests {
     fn recorded(words: &[&str], policy: Option<&str>) -> Recorded {
         let words = std::iter::once("run").chain(words.iter().copied());
         let sources = PolicySources {
-            manifest: policy.map(|text| ("policy.toml".into(), text.into())),
+            file: policy.map(|text| ("policy.toml".into(), text.into())),
             ..PolicySources::default()
         };
         Recorded::of(&Line::parse_from(words).run, &sources).unwrap()

@@ -5,7 +5,7 @@ fn build_error(text: &str, allow: &[&str], presets: &[&str]) -> String {
 }
 
 #[test]
-fn manifest_then_allow_then_presets() {
+fn options_then_file_then_presets() {
     let policy = build_from(
         "[[egress]]\nhost = \"a.example.com\"\n",
         &["b.example.com", "c.example.com:8443"],
@@ -18,10 +18,11 @@ fn manifest_then_allow_then_presets() {
         .into_iter()
         .map(|rule| rule.id)
         .collect();
-    assert_eq!(ids, ["policy.toml#1", "--allow#1", "--allow#2", "claude#1"]);
+    assert_eq!(ids, ["--allow#1", "--allow#2", "policy.toml#1", "claude#1"]);
     let denied = "[[egress]]\nhost = \"b.example.com\"\naction = \"deny\"\n";
-    let policy = build_from(denied, &["b.example.com"], &[]).unwrap();
+    let policy = build_from(denied, &["b.example.com:8443"], &[]).unwrap();
     assert!(connect(&policy, "b.example.com", 443).is_err());
+    assert!(connect(&policy, "b.example.com", 8443).is_ok());
 }
 
 #[test]
@@ -198,8 +199,8 @@ fn the_real_value_of_a_credential_does_not_get_in() {
 #[test]
 fn variables_of_the_command_line_win() {
     let inputs = |env: &[&str]| PolicyInputs {
-        manifest: Some(
-            Manifest::parse("p", "[env]\nA = \"manifest\"\nIS_SANDBOX = \"2\"\n").unwrap(),
+        file: Some(
+            PolicyFile::parse("p", "[env]\nA = \"manifest\"\nIS_SANDBOX = \"2\"\n").unwrap(),
         ),
         presets: vec!["claude".to_owned()],
         env: env.iter().map(|text| (*text).to_owned()).collect(),
@@ -231,7 +232,7 @@ fn variables_of_the_command_line_win() {
 fn limits_of_the_command_line_win() {
     let manifest = "[limits]\nmemory = \"1G\"\nrequire = [\"memory\", \"pids\"]\n";
     let inputs = |limits: &[(LimitKind, &str)]| PolicyInputs {
-        manifest: Some(Manifest::parse("p", manifest).unwrap()),
+        file: Some(PolicyFile::parse("p", manifest).unwrap()),
         limits: limits
             .iter()
             .map(|(kind, value)| (*kind, (*value).to_owned()))
@@ -257,7 +258,8 @@ fn nothing_is_hidden_from_a_deny_rule() {
     let deny = "[[egress]]\nhost = \"*\"\naction = \"deny\"\nmethods = [\"DELETE\"]\n";
     let opaque = "[[egress]]\nhost = \"a.example.com\"\ninspect = false\n";
     assert!(build_error(&format!("{deny}{opaque}"), &[], &[]).contains("must see"));
-    assert!(build_error(deny, &["tcp://a.example.com:22"], &[]).contains("must see"));
+    // An option is nearer than the file, and comes first.
+    assert!(build_from(deny, &["tcp://a.example.com:22"], &[]).is_ok());
     assert!(build_from(&format!("{opaque}{deny}"), &[], &[]).is_ok());
     let elsewhere = "[[egress]]\nhost = \"b.example.com\"\naction = \"deny\"\npaths = [\"/x\"]\n";
     assert!(build_from(&format!("{elsewhere}{opaque}"), &[], &[]).is_ok());

@@ -45,7 +45,7 @@ host = "*"
 
 fn policy(manifest: &str, presets: &[&str]) -> Policy {
     let sources = PolicySources {
-        manifest: Some(("policy.toml".to_owned(), manifest.to_owned())),
+        file: Some(("policy.toml".to_owned(), manifest.to_owned())),
         presets: presets.iter().map(|&name| name.to_owned()).collect(),
         limits: [("memory", "4G"), ("time", "2h"), ("disk", "10G")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -64,7 +64,7 @@ GREETING = "do not print this value"
 
 fn policy() -> Policy {
     PolicySources {
-        manifest: Some(("policy.toml".to_owned(), MANIFEST.to_owned())),
+        file: Some(("policy.toml".to_owned(), MANIFEST.to_owned())),
         allow: vec!["example.org".to_owned()],
         ..PolicySources::default()
     }

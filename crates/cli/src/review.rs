@@ -7,9 +7,9 @@ use anyhow::{Context, anyhow};
 use wardian_events::{visible, visible_bytes};
 use wardian_git::BString;
 use wardian_git::changes::FileKind;
-use wardian_git::confined::Git;
+use wardian_git::confined::{Commit, Git};
 use wardian_git::hazards::{self, Trigger};
-use wardian_git::review::Review;
+use wardian_git::review::{LooseEnds, Review};
 use wardian_sandbox::record::SandboxRecord;
 use wardian_sandbox::spec::WorkspaceMode;
 
@@ -96,16 +96,30 @@ impl Reviewed {
 
     /// Tells on stderr which commits there are.
     pub(crate) fn say_commits(&self) {
-        let commits = &self.review.commits;
-        let lines = commits.iter().map(|commit| {
-            format!(
-                "{}  {}  {}",
-                commit.id.to_hex_with_len(8),
-                visible_bytes(&commit.author_name),
-                visible_bytes(&commit.subject)
-            )
-        });
+        let lines = self.review.commits.iter().map(in_a_line);
         list(Tone::Plain, lines.collect());
+    }
+
+    /// Tells on stderr what no branch leads to.
+    pub(crate) fn say_loose_ends(&self) {
+        let loose_ends = &self.review.loose_ends;
+        if loose_ends.is_empty() {
+            return;
+        }
+        let LooseEnds {
+            tags,
+            stashes,
+            commits,
+        } = loose_ends;
+        let tags = tags
+            .iter()
+            .map(|tag| format!("tag {}", visible_bytes(tag.name.shorten())));
+        let stashes = stashes
+            .iter()
+            .map(|stash| format!("stash {}", in_a_line(stash)));
+        let commits = commits.iter().map(in_a_line);
+        output::say(Tone::Warning, "no branch leads to", "");
+        list(Tone::Warning, tags.chain(stashes).chain(commits).collect());
     }
 
     /// Tells on stderr what cannot come back, and what would run.
@@ -163,6 +177,15 @@ impl Reviewed {
             .chain(odd)
             .collect()
     }
+}
+
+fn in_a_line(commit: &Commit) -> String {
+    format!(
+        "{}  {}  {}",
+        commit.id.to_hex_with_len(8),
+        visible_bytes(&commit.author_name),
+        visible_bytes(&commit.subject)
+    )
 }
 
 fn list(tone: Tone, lines: Vec<String>) {

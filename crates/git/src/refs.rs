@@ -21,10 +21,9 @@ use rustix::fs::OFlags;
 use thiserror::Error;
 
 pub use packed::parse as parse_packed;
-pub use reflog::LostWork;
-pub(crate) use reflog::visited;
+pub(crate) use reflog::{Left, stashed, visited};
 
-use crate::confined::{ConfinedError, SessionError, SessionRepository};
+use crate::confined::{SessionError, SessionRepository};
 
 /// Names and what they point to.
 pub type Tips = BTreeMap<FullName, ObjectId>;
@@ -75,8 +74,6 @@ const MAX_SYMBOLIC: usize = 5;
 pub enum RefsError {
     #[error(transparent)]
     Session(#[from] SessionError),
-    #[error(transparent)]
-    Confined(#[from] ConfinedError),
     #[error("{path}: more than {limit} refs")]
     TooMany { path: PathBuf, limit: usize },
     #[error("{path}: more than {limit} bytes")]

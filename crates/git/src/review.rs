@@ -6,9 +6,10 @@
 //! ```
 
 mod applied;
+mod loose_ends;
 mod work;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,12 +29,16 @@ use crate::confined::{
     SessionRepository, Side, View,
 };
 use crate::refs::{self, RefChange, RefsError, SessionRefs};
+use crate::repository::RepositoryError;
 use crate::transfer;
 
 pub use applied::WorkDigest;
+pub use loose_ends::LooseEnds;
 pub use work::Work;
 pub(crate) use work::remember;
 
+/// Digits of an id in the name of a branch.
+const SHORT: usize = 10;
 /// The most commits that are listed.
 const MOST_COMMITS: u32 = 10_000;
 
@@ -41,6 +46,8 @@ const MOST_COMMITS: u32 = 10_000;
 pub enum ReviewError {
     #[error(transparent)]
     Base(#[from] BaseError),
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
     #[error(transparent)]
     Session(#[from] SessionError),
     #[error(transparent)]
@@ -62,6 +69,8 @@ pub struct Review {
     pub commits: Vec<Commit>,
     /// Refs that differ from the start.
     pub refs: Vec<RefChange>,
+    /// What the branches do not lead to, and no ref of the user either.
+    pub loose_ends: LooseEnds,
     /// What is not committed, by file; in an overlay, everything that changed.
     pub uncommitted: Vec<Difference>,
     /// What became of the files since the start, committed or not.
@@ -107,9 +116,25 @@ impl Review {
         let tips: Vec<_> = new.chain(head).collect();
         let old: Vec<_> = known.values().copied().chain(start).collect();
         let commits = confined.log(&tips, &old, MOST_COMMITS)?;
+        let at_home = base.tips()?;
+        let is_branch = |change: &&RefChange| change.name.as_bstr().starts_with(b"refs/heads/");
+        let branches = refs.iter().filter(is_branch);
+        let branches = branches.filter_map(|change| change.new).chain(head);
+        let not_lost: Vec<_> = old
+            .into_iter()
+            .chain(at_home.values().copied())
+            .chain(branches)
+            .collect();
+        let mut loose_ends = LooseEnds::find(&session, &refs, &not_lost, &confined)?;
+        let is_at_home = |tag: &RefChange| {
+            let name = away(&base, "refs/tags/", &tag.name);
+            name.is_some_and(|name| at_home.get(&name).copied() == tag.new)
+        };
+        loose_ends.tags.retain(|tag| !is_at_home(tag));
         Ok(Self {
             commits,
             refs,
+            loose_ends,
             uncommitted,
             changes,
             known,
@@ -143,6 +168,7 @@ impl Review {
         Ok(Self {
             commits: Vec::new(),
             refs: Vec::new(),
+            loose_ends: LooseEnds::default(),
             uncommitted,
             changes,
             base: None,
@@ -208,35 +234,60 @@ impl Review {
             return Vec::new();
         };
         let own = format!("refs/heads/{}", base.branch);
-        let others = base.branch.replacen('/', "-", 1);
-        let mut wanted = Vec::new();
-        let mut want = |name: String, tip: ObjectId| {
-            if let Ok(name) = FullName::try_from(name) {
-                let expected = None;
-                wanted.push(transfer::Wanted {
-                    tip,
-                    name,
-                    expected,
-                });
-            }
-        };
+        let mut branches = BTreeMap::new();
         for change in &self.refs {
-            let name = change.name.as_bstr().to_string();
-            match (name.strip_prefix("refs/heads/"), change.new) {
-                (Some(_), Some(tip)) if name == own => want(own.clone(), tip),
-                (Some(branch), Some(tip)) => want(format!("refs/heads/{others}/{branch}"), tip),
-                _ => {}
+            let Some(tip) = change.new else { continue };
+            if change.name.as_bstr() == own.as_str() {
+                branches.insert(change.name.clone(), tip);
+            } else if let Some(name) = away(base, "refs/heads/", &change.name) {
+                branches.insert(name, tip);
             }
         }
         let is_on_a_branch = self.refs.iter().any(|change| change.new == self.head)
             || self.known.values().any(|tip| Some(*tip) == self.head);
         match self.head {
             Some(head) if !is_on_a_branch && self.head != self.start => {
-                want(format!("refs/heads/{others}/HEAD"), head);
+                branches.extend(named(base, "refs/heads/", "HEAD").map(|name| (name, head)));
             }
             _ => {}
         }
-        wanted
+        branches.into_iter().map(wanted).collect()
+    }
+
+    /// The loose ends as they are to be called in the user's repository, all below `wardian-NAME/`: tags by their
+    /// names, stashes and lost commits as branches `stash-ID` and `lost-ID`.
+    pub fn wanted_loose_ends(&self) -> Vec<transfer::Wanted> {
+        let Some(base) = &self.base else {
+            return Vec::new();
+        };
+        let LooseEnds {
+            tags,
+            stashes,
+            commits,
+        } = &self.loose_ends;
+        let mut all: Vec<_> = tags
+            .iter()
+            .filter_map(|tag| Some(wanted((away(base, "refs/tags/", &tag.name)?, tag.new?))))
+            .collect();
+        let branches = self.wanted_branches();
+        let mut taken: BTreeSet<_> = branches.into_iter().map(|branch| branch.name).collect();
+        let kinds = [("stash", stashes), ("lost", commits)];
+        for (kind, commit) in kinds
+            .into_iter()
+            .flat_map(|(kind, commits)| commits.iter().map(move |commit| (kind, commit)))
+        {
+            let mut name = format!("{kind}-{}", commit.id.to_hex_with_len(SHORT));
+            let mut free = || loop {
+                let full = named(base, "refs/heads/", &name)?;
+                // Somebody may have made two that begin alike, or a branch of this name.
+                if taken.insert(full.clone()) {
+                    return Some(full);
+                }
+                name.push('+');
+            };
+            all.extend(free().map(|name| wanted((name, commit.id))));
+        }
+        all
     }
 
     /// The session's file at `path`, as it is at the end.
@@ -256,6 +307,25 @@ impl Review {
         let content = self.git().blob(&id).map_err(io::Error::other)?;
         Ok(Box::new(io::Cursor::new(content)))
     }
+}
+
+fn wanted((name, tip): (FullName, ObjectId)) -> transfer::Wanted {
+    transfer::Wanted {
+        tip,
+        name,
+        expected: None,
+    }
+}
+
+/// A ref of the session, which starts with `kind`, by the name that it gets at home.
+fn away(base: &Base, kind: &str, name: &FullName) -> Option<FullName> {
+    let name = name.as_bstr().strip_prefix(kind.as_bytes())?;
+    named(base, kind, name.to_str().ok()?)
+}
+
+fn named(base: &Base, kind: &str, name: &str) -> Option<FullName> {
+    let ours = base.branch.replacen('/', "-", 1);
+    FullName::try_from(format!("{kind}{ours}/{name}")).ok()
 }
 
 fn id(hex: Option<&str>) -> Option<ObjectId> {

@@ -15,8 +15,9 @@ mod trees;
 use std::fs;
 
 use fixture::{Fixture, as_each_user, full_name};
-use wardian_git::confined::{Binary, View};
-use wardian_git::refs::{LostWork, SessionHead, SessionRefs, read_base};
+use wardian_git::confined::{Binary, Commit, View};
+use wardian_git::refs::{SessionHead, SessionRefs, read_base};
+use wardian_git::review::LooseEnds;
 
 /// The session's objects and the user's.
 pub(crate) fn view(fixture: &Fixture) -> View {
@@ -123,42 +124,50 @@ fn refs_of_a_session() {
 fn work_without_a_branch_is_found() {
     let fixture = Fixture::new();
     let base = read_base(&fixture.workspace(), gix::hash::Kind::Sha1).unwrap();
-    let lost = || {
+    let loose = || {
         let view = view(&fixture);
         let session = fixture.open();
         let refs = SessionRefs::read(&session, view.format()).unwrap();
-        LostWork::find(&session, &refs, &base, &fixture.git.on(&view)).unwrap()
+        let known: Vec<_> = refs.head_commit().into_iter().collect();
+        let moved = refs.changes_since(&base);
+        LooseEnds::find(&session, &moved, &known, &fixture.git.on(&view)).unwrap()
     };
+    let ids = |commits: &[Commit]| commits.iter().map(|it| it.id).collect::<Vec<_>>();
+    let git = |arguments: &[&str]| fixture.session.git(arguments);
     fixture.session.commit("README", "second\n");
-    assert!(lost().is_none());
-    fixture.session.write("README", "stashed\n");
-    fixture.session.git(&["stash", "-q"]);
-    fixture.session.write("README", "stashed too\n");
-    fixture.session.git(&["stash", "-q"]);
-    assert_eq!(
-        lost(),
-        LostWork {
-            stashes: 2,
-            commits: 0
-        }
-    );
-    fixture.session.git(&["stash", "clear"]);
+    assert!(loose().is_empty());
+    let mut stashes = Vec::new();
+    for text in ["stashed\n", "stashed too\n"] {
+        fixture.session.write("README", text);
+        git(&["stash", "-q"]);
+        stashes.push(fixture.session.id("stash"));
+    }
+    let found = loose();
+    assert_eq!(ids(&found.stashes).len(), 2);
+    assert!(stashes.iter().all(|id| ids(&found.stashes).contains(id)));
+    assert!(found.commits.is_empty() && found.tags.is_empty());
+    git(&["stash", "clear"]);
     fixture.session.commit("README", "third\n");
-    fixture.session.commit("README", "fourth\n");
-    fixture.session.git(&["reset", "-q", "--hard", "HEAD~2"]);
-    assert_eq!(
-        lost(),
-        LostWork {
-            stashes: 0,
-            commits: 2
-        }
-    );
+    let last = fixture.session.commit("README", "fourth\n");
+    git(&["reset", "-q", "--hard", "HEAD~2"]);
+    let found = loose();
+    assert_eq!((ids(&found.commits), found.stashes.len()), (vec![last], 0));
+    // What was amended or rebased is not lost.
+    git(&["reset", "-q", "--hard", "ORIG_HEAD"]);
+    git(&["commit", "-q", "--amend", "-m", "amended"]);
+    git(&["rebase", "-q", "--force-rebase", "HEAD~2"]);
+    assert!(loose().is_empty());
+    git(&["tag", "mark"]);
+    let found = loose();
+    assert_eq!(found.tags[0].name.as_bstr(), "refs/tags/mark");
+    assert_eq!(found.commits, []);
+    git(&["tag", "-d", "mark"]);
     // A log that was tampered with names nothing that is there.
     fixture.session.write(
         ".git/logs/HEAD",
         format!("x {} y\n{}\n", "1".repeat(40), "z".repeat(9000)),
     );
-    assert!(lost().is_none());
+    assert!(loose().is_empty());
 }
 
 #[test]

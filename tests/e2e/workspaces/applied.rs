@@ -10,6 +10,7 @@ wardian_tests::both_modes!(
     what_was_applied_is_missed_no_more,
     parts_add_up_and_what_cannot_come_stays,
     an_overlay_that_was_applied_is_missed_no_more,
+    what_no_branch_leads_to_is_named_and_can_be_had,
 );
 
 /// Of the sandbox's first workspace.
@@ -69,7 +70,8 @@ fn what_was_applied_is_missed_no_more(mode: Mode) {
     ] {
         resume(&host, &name, work);
         assert_missed(&host, &name);
-        host.wardian(&["apply", &name]).success();
+        host.wardian(&["apply", "--all", &name]).success();
+        assert!(is_applied(&host, &name), "{work}");
     }
     // What was taken back is missed again.
     resume(&host, &name, "echo last >last");
@@ -145,4 +147,74 @@ fn an_overlay_that_was_applied_is_missed_no_more(mode: Mode) {
     assert!(is_applied(&host, &name));
     host.wardian(&["apply", "--undo", &name]).success();
     assert_missed(&host, &name);
+}
+
+/// Tags, stashes, and commits that the session has left behind.
+fn what_no_branch_leads_to_is_named_and_can_be_had(mode: Mode) {
+    let host = Host::new(mode);
+    clean_repository(&host);
+    let run = host.shell(&format!(
+        "{ME} git commit -q --allow-empty -m kept; git tag -a -m note mark; echo x >>a; git stash -q
+         git commit -q --allow-empty -m lost; git commit -q --allow-empty -m 'lost too'; git reset -q --hard HEAD~2
+         git commit -q --allow-empty -m old; git commit -q --amend --allow-empty -m new; git branch -f other HEAD~
+         git checkout -q --detach; git commit -q --allow-empty -m alone"
+    ));
+    let name = run.name().to_owned();
+    run.finish().success();
+    let loose = ["tag mark", "stash ", "lost too"];
+    let diff = host.wardian(&["diff", "--stat", &name]).success();
+    let errors = diff.errors();
+    let (_, named) = errors.split_once("no branch leads to").unwrap();
+    assert!(loose.iter().all(|it| named.contains(it)), "{errors}");
+    assert!(
+        !named.contains("old") && !named.contains("alone"),
+        "{errors}"
+    );
+    assert_eq!(named.matches("lost").count(), 1, "{errors}");
+    let applied = host.wardian(&["apply", &name]).success();
+    assert!(applied.errors().contains("lost too"), "{applied:?}");
+    let branches = "git for-each-ref --format='%(refname) %(subject)' | grep /wardian";
+    let sorted = |text: String| {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines.join("\n")
+    };
+    assert_eq!(
+        sorted(shell(&host, branches)),
+        format!(
+            "refs/heads/wardian-{name}/HEAD alone\nrefs/heads/wardian-{name}/other kept\nrefs/heads/wardian/{name} new"
+        )
+    );
+    assert_missed(&host, &name);
+    let before = shell(&host, "git for-each-ref");
+    host.wardian(&["apply", "--all", &name]).success();
+    assert!(is_applied(&host, &name));
+    let now = shell(&host, branches);
+    for (kind, subject) in [
+        ("refs/heads", "lost too"),
+        ("refs/heads", "WIP on"),
+        ("refs/tags", "note"),
+    ] {
+        let mut lines = now.lines();
+        assert!(
+            lines.any(|line| line.starts_with(&format!("{kind}/wardian-{name}/"))
+                && line.contains(subject)),
+            "{subject}: {now}"
+        );
+    }
+    let log = format!(
+        "git log --format=%s -2 $(git for-each-ref --format='%(refname)' 'refs/heads/wardian-{name}/lost-*')"
+    );
+    assert_eq!(shell(&host, &log), "lost too\nlost\n");
+    shell(
+        &host,
+        &format!(
+            "git stash apply -q $(git for-each-ref --format='%(refname)' 'refs/heads/wardian-{name}/stash-*'); grep -q x a; git checkout -q a; git fsck --strict"
+        ),
+    );
+    host.wardian(&["apply", "--undo", &name]).success();
+    assert_eq!(shell(&host, "git for-each-ref"), before);
+    assert_missed(&host, &name);
+    host.wardian(&["apply", "--all", &name]).success();
+    host.wardian(&["rm", &name]).success();
 }

@@ -30,6 +30,10 @@ use crate::sandboxes::{self, Sandbox};
 /// your files, merged with yours where both changed. If a file conflicts, nothing at
 /// all is done, and it is named. Nothing of the session is executed for it.
 ///
+/// Other branches of the session arrive below `wardian-NAME/`. So do, with `--all`, its
+/// tags, its stashes as branches `stash-ID`, and as `lost-ID` commits that it has reset
+/// away or left behind.
+///
 /// The sandbox stays as it is: `wardian rm NAME` drops it, without asking if all of its
 /// work has arrived. `--undo` takes the last apply back, unless you changed the same
 /// files or branches since.
@@ -45,7 +49,7 @@ use crate::sandboxes::{self, Sandbox};
 #[command(verbatim_doc_comment)]
 pub(crate) struct Apply {
     /// Take the last apply of this sandbox back
-    #[arg(long, conflicts_with_all = ["commits", "changes"])]
+    #[arg(long, conflicts_with_all = ["commits", "changes", "all"])]
     undo: bool,
 
     /// Bring the commits alone
@@ -55,6 +59,10 @@ pub(crate) struct Apply {
     /// Bring what is not committed alone
     #[arg(long)]
     changes: bool,
+
+    /// Bring tags, stashes and commits that no branch leads to as well
+    #[arg(long, conflicts_with = "changes")]
+    all: bool,
 
     /// Do not ask
     #[arg(long, short)]
@@ -78,12 +86,17 @@ impl Apply {
         take_back_interrupted(&sandbox)?;
         let workspaces = review::review(&sandbox)?;
         let wanted = self.wanted();
+        let loose_ends = match self.all {
+            true => LooseEnds::Bring,
+            false => LooseEnds::Leave,
+        };
         let mut planned = Vec::new();
         for workspace in &workspaces {
-            planned.push(Planned::of(workspace, wanted)?);
+            planned.push(Planned::of(workspace, wanted, loose_ends)?);
         }
         if planned.iter().all(Planned::is_empty) {
             output::say(Tone::Plain, "note", "there is nothing to bring back");
+            say_left(&self.name, &workspaces, loose_ends);
             remember_applied(&sandbox, &lock, &workspaces)?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -97,6 +110,7 @@ impl Apply {
             return Err(anyhow!("nothing was applied").into());
         }
         carry_out(&self.name, &planned)?;
+        say_left(&self.name, &workspaces, loose_ends);
         remember_applied(&sandbox, &lock, &workspaces)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -105,7 +119,7 @@ impl Apply {
         match (self.commits, self.changes) {
             (true, _) => Share::Commits,
             (_, true) => Share::Changes,
-            _ => Share::All,
+            _ => Share::Both,
         }
     }
 }
@@ -113,10 +127,17 @@ impl Apply {
 /// What of the work is to be brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Share {
-    All,
+    Both,
     Commits,
     /// That are not committed.
     Changes,
+}
+
+/// What is to become of tags, stashes and commits that no branch leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LooseEnds {
+    Bring,
+    Leave,
 }
 
 /// What is to be done in one workspace.
@@ -128,7 +149,7 @@ struct Planned<'a> {
 }
 
 impl<'a> Planned<'a> {
-    fn of(workspace: &'a Reviewed, share: Share) -> Result<Self, Failure> {
+    fn of(workspace: &'a Reviewed, share: Share, loose_ends: LooseEnds) -> Result<Self, Failure> {
         let review = &workspace.review;
         let repositories = match review.base() {
             Some(_) => Repositories::Refuse,
@@ -137,12 +158,12 @@ impl<'a> Planned<'a> {
         let tree = UserTree::open(&workspace.path, review.object_hash(), repositories)?;
         let wanted = match share {
             Share::Commits => Vec::new(),
-            Share::All | Share::Changes => review.wanted_files(),
+            Share::Both | Share::Changes => review.wanted_files(),
         };
         let plan = Plan::make(&tree, &wanted, &FromReview(review))?;
         let refs = match share {
             Share::Changes => Vec::new(),
-            Share::All | Share::Commits => wanted_branches(review)?,
+            Share::Both | Share::Commits => wanted_refs(review, loose_ends)?,
         };
         Ok(Self {
             workspace,
@@ -208,11 +229,14 @@ fn report_conflicts(planned: &[Planned<'_>]) -> bool {
 }
 
 /// A branch that arrived before is moved on, if it only goes forward.
-fn wanted_branches(review: &Review) -> Result<Vec<transfer::Wanted>, Failure> {
+fn wanted_refs(review: &Review, loose_ends: LooseEnds) -> Result<Vec<transfer::Wanted>, Failure> {
     let Some(base) = review.base() else {
         return Ok(Vec::new());
     };
     let mut wanted = review.wanted_branches();
+    if loose_ends == LooseEnds::Bring {
+        wanted.extend(review.wanted_loose_ends());
+    }
     let tips = base.tips()?;
     for wanted in &mut wanted {
         wanted.expected = tips.get(&wanted.name).copied();
@@ -304,6 +328,17 @@ fn carry_out(name: &str, planned: &[Planned<'_>]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What did not come along, and how it would.
+fn say_left(name: &str, workspaces: &[Reviewed], loose_ends: LooseEnds) {
+    let has_some = |workspace: &Reviewed| !workspace.review.loose_ends.is_empty();
+    if loose_ends == LooseEnds::Leave && workspaces.iter().any(has_some) {
+        for workspace in workspaces {
+            workspace.say_loose_ends();
+        }
+        output::say(Tone::Faint, "take", &format!("wardian apply --all {name}"));
+    }
+}
+
 /// Writes down which workspaces have nothing left that another apply would bring, or could not.
 fn remember_applied(
     sandbox: &Sandbox,
@@ -313,7 +348,8 @@ fn remember_applied(
     for workspace in workspaces {
         let state = &workspace.state;
         let is_complete = workspace.review.changes.left_out.is_empty()
-            && Planned::of(workspace, Share::All).is_ok_and(|planned| planned.is_empty());
+            && Planned::of(workspace, Share::Both, LooseEnds::Bring)
+                .is_ok_and(|planned| planned.is_empty());
         let digest = match (is_complete, workspace.mode) {
             (false, _) => None,
             (true, WorkspaceMode::Clone) => WorkDigest::of_session(state)?,

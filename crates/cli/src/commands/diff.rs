@@ -52,6 +52,12 @@ impl Diff {
             }
             out.flush()?;
             workspace.say_warnings();
+            workspace.say_loose_ends();
+        }
+        let has_loose_ends = |workspace: &Reviewed| !workspace.review.loose_ends.is_empty();
+        if workspaces.iter().any(has_loose_ends) {
+            let take = format!("`wardian apply --all {}` brings it as well", self.name);
+            output::say(Tone::Faint, "hint", &take);
         }
         if workspaces.is_empty() {
             output::say(Tone::Plain, "note", "nothing is kept of its workspaces");

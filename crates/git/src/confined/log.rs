@@ -26,7 +26,8 @@ const FIELDS: usize = 6;
 const MAX_OUTPUT: usize = 64 << 20;
 
 impl Confined<'_> {
-    /// At most `limit` commits that `tips` lead to and `known` do not, newest first.
+    /// At most `limit` commits that `tips` lead to and `known` do not, newest first. Ids of no object count as
+    /// nothing.
     pub fn log(
         &self,
         tips: &[ObjectId],
@@ -50,6 +51,7 @@ impl Confined<'_> {
             "--no-show-signature",
             "--encoding=UTF-8",
             "--no-patch",
+            "--ignore-missing",
             "--stdin",
         ];
         if self.view.partial {

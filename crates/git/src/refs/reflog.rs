@@ -1,64 +1,43 @@
-//! Work that no branch leads to: stashes, and commits that only the reflog of `HEAD` remembers.
+//! What logs of refs remember.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use gix::ObjectId;
-use gix::bstr::ByteSlice;
+use gix::bstr::{BString, ByteSlice};
 use gix::hash::Kind;
 
-use super::{RefsError, SessionRefs, Tips, loose, object_id};
-use crate::confined::{Confined, SessionRepository};
+use super::{RefsError, loose, object_id};
+use crate::confined::SessionRepository;
 
-/// What would be lost with the session although all its branches were taken.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LostWork {
-    /// Entries of `git stash list`.
-    pub stashes: usize,
-    /// Commits that were checked out once, and that neither a branch, a tag nor a stash leads to.
-    pub commits: u64,
-}
-
-const STASH: &str = "refs/stash";
 /// The end of a longer log is read.
 const MAX_LOG: u64 = 4 << 20;
 
-impl LostWork {
-    /// `git` must see the session's objects.
-    pub fn find(
-        session: &SessionRepository,
-        refs: &SessionRefs,
-        base: &Tips,
-        git: &Confined<'_>,
-    ) -> Result<Self, RefsError> {
-        let format = git.format();
-        let stash = refs.tips.iter().find(|(name, _)| name.as_bstr() == STASH);
-        let mut stashed: BTreeSet<ObjectId> = stash.map(|(_, id)| *id).into_iter().collect();
-        let mut stashes = stashed.len();
-        if stashes > 0 {
-            let logged = new_ids(session, Path::new("logs/refs/stash"), format)?;
-            stashed.extend(logged);
-            stashes = stashed.len();
-        }
-        let visited = visited(session, format)?;
-        let known: BTreeSet<ObjectId> = refs
-            .tips
-            .values()
-            .chain(base.values())
-            .chain(&stashed)
-            .copied()
-            .collect();
-        let only_logged: Vec<_> = visited.difference(&known).copied().collect();
-        let commits = match only_logged.is_empty() {
-            true => 0,
-            false => git.count_commits(&only_logged, &Vec::from_iter(known))?,
-        };
-        Ok(Self { stashes, commits })
+/// One line of a log, `<old> <new> <who> <when>TAB<why>`. Ids of nothing are `None`.
+struct Entry {
+    old: Option<ObjectId>,
+    new: Option<ObjectId>,
+    why: BString,
+}
+
+impl Entry {
+    fn parse(line: &[u8], format: Kind) -> Option<Self> {
+        let mut ids = line.split_str(" ");
+        let mut id = || Some(object_id(ids.next()?, format).ok());
+        Some(Self {
+            old: id()?,
+            new: id()?,
+            why: line
+                .split_once_str("\t")
+                .map_or(b"".as_slice(), |(_, why)| why)
+                .into(),
+        })
     }
 
-    pub fn is_none(&self) -> bool {
-        *self == Self::default()
+    /// Whether what the ref led to before lives on in what it leads to now.
+    fn supersedes(&self) -> bool {
+        self.why.starts_with(b"commit (amend)") || self.why.starts_with(b"rebase")
     }
 }
 
@@ -67,17 +46,51 @@ pub(crate) fn visited(
     session: &SessionRepository,
     format: Kind,
 ) -> Result<BTreeSet<ObjectId>, RefsError> {
-    new_ids(session, Path::new("logs/HEAD"), format)
+    let entries = entries(session, Path::new("logs/HEAD"), format)?;
+    Ok(entries.into_iter().filter_map(|entry| entry.new).collect())
 }
 
-/// What a log says that its ref pointed to. A line is `<old> <new> <who> <when>TAB<why>`.
-fn new_ids(
+/// What `HEAD` has led to, by what became of it.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    pub(crate) behind: BTreeSet<ObjectId>,
+    /// Amended or rebased.
+    pub(crate) superseded: BTreeSet<ObjectId>,
+}
+
+impl Left {
+    pub(crate) fn read(session: &SessionRepository, format: Kind) -> Result<Self, RefsError> {
+        let mut left = Self::default();
+        for entry in entries(session, Path::new("logs/HEAD"), format)? {
+            if let Some(old) = entry.old.filter(|_| entry.supersedes()) {
+                left.behind.remove(&old);
+                left.superseded.insert(old);
+            }
+            if let Some(new) = entry.new {
+                left.superseded.remove(&new);
+                left.behind.insert(new);
+            }
+        }
+        Ok(left)
+    }
+}
+
+/// All entries of `git stash list`.
+pub(crate) fn stashed(
+    session: &SessionRepository,
+    format: Kind,
+) -> Result<BTreeSet<ObjectId>, RefsError> {
+    let entries = entries(session, Path::new("logs/refs/stash"), format)?;
+    Ok(entries.into_iter().filter_map(|entry| entry.new).collect())
+}
+
+fn entries(
     session: &SessionRepository,
     path: &Path,
     format: Kind,
-) -> Result<BTreeSet<ObjectId>, RefsError> {
+) -> Result<Vec<Entry>, RefsError> {
     let Some(mut file) = loose::open_file(session, path)? else {
-        return Ok(BTreeSet::new());
+        return Ok(Vec::new());
     };
     let failed = |source| RefsError::Io {
         path: session.shown(path),
@@ -88,9 +101,6 @@ fn new_ids(
         .map_err(failed)?;
     let mut text = Vec::new();
     file.take(MAX_LOG).read_to_end(&mut text).map_err(failed)?;
-    let ids = text.lines().filter_map(|line| {
-        let new = line.split_str(" ").nth(1)?;
-        object_id(new, format).ok()
-    });
-    Ok(ids.collect())
+    let entries = text.lines().filter_map(|line| Entry::parse(line, format));
+    Ok(entries.collect())
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use gix::ObjectId;
 use wardian_git::confined::{Binary, Change, Content, Mode};
-use wardian_git::refs::{LostWork, SessionRefs, read_base};
+use wardian_git::refs::{SessionRefs, read_base};
+use wardian_git::review::LooseEnds;
 use wardian_git::transfer::undo;
 
 use crate::fixture::{Fixture, Repo, Run, as_each_user, git, signature};
@@ -339,8 +340,9 @@ fn exercise(fixture: &Fixture, tip: ObjectId, tree: ObjectId) {
     let refs = SessionRefs::read(&fixture.open(), view.format()).unwrap();
     assert_eq!(refs.head_commit(), Some(tip));
     let at_start = read_base(&fixture.workspace(), view.format()).unwrap();
-    let lost = LostWork::find(&fixture.open(), &refs, &at_start, &git).unwrap();
-    assert_eq!(lost.stashes, 1);
+    let moved = refs.changes_since(&at_start);
+    let loose = LooseEnds::find(&fixture.open(), &moved, &[base], &git).unwrap();
+    assert_eq!(loose.stashes.len(), 1);
     assert_eq!(git.log(&[tip], &[base], 9).unwrap().len(), 1);
     assert_eq!(git.stat(Some(base), tip).unwrap().len(), 1);
     let mut patch = Vec::new();

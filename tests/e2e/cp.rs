@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use wardian_tests::host::Host;
 use wardian_tests::mode::Mode;
-use wardian_tests::process::Finished;
+use wardian_tests::process::{Finished, Input, Running};
 
 wardian_tests::both_modes!(
     files_come_out_as_they_were_inside,
@@ -18,6 +19,8 @@ wardian_tests::both_modes!(
     nothing_privileged_or_special_comes_out,
     existing_files_are_replaced_whole,
     what_makes_no_sense_is_refused,
+    what_went_in_is_kept_as_work,
+    a_kill_while_copying_leaves_nothing_half_made,
 );
 
 #[track_caller]
@@ -438,4 +441,72 @@ fn what_makes_no_sense_is_refused(mode: Mode) {
     bound.finish().success();
     let told = cp(&host, &format!("{name}:a"), "got2").exited(2);
     assert!(told.errors().contains("your own directory"), "{told:?}");
+}
+
+/// What is brought into a sandbox is work of it like any other.
+fn what_went_in_is_kept_as_work(mode: Mode) {
+    let host = Host::new(mode);
+    repository(&host);
+    let name = session(&host, "true");
+    let work = || {
+        let listed = host.wardian(&["ls", "--json"]).success().text();
+        let all: Vec<serde_json::Value> = serde_json::from_str(&listed).unwrap();
+        let one = all.into_iter().find(|it| it["name"] == *name).unwrap();
+        one["work"].clone()
+    };
+    assert_eq!(work(), serde_json::json!([]));
+    host.write(&host.home().join("notes"), "mine\n");
+    cp(&host, "../notes", &format!("{name}:notes")).success();
+    assert_eq!(work()[0]["work"]["files"], 1);
+    let refused = host.wardian(&["rm", &name]).failed();
+    assert!(refused.errors().contains("1 file"), "{refused:?}");
+    host.wardian(&["apply", &name]).success();
+    assert_eq!(work()[0]["applied"], true);
+    host.write(&host.home().join("notes"), "other\n");
+    cp(&host, "../notes", &format!("{name}:notes")).success();
+    assert_eq!(work()[0]["applied"], false);
+}
+
+fn a_kill_while_copying_leaves_nothing_half_made(mode: Mode) {
+    const MOMENTS: u32 = 12;
+    let host = Host::new(mode);
+    repository(&host);
+    let name = session(
+        &host,
+        "mkdir many; head -c 20M /dev/zero >many/large; seq 300 | split -l 1 - many/",
+    );
+    let got = host.home().join("got");
+    cp(&host, &format!("{name}:many"), got.to_str().unwrap()).success();
+    let inside = format!("{name}:copy");
+    // New files on the way out, and files that replace others on the way in.
+    for (from, to) in [
+        (format!("{name}:many"), "../new"),
+        ("../got".to_owned(), &*inside),
+    ] {
+        let begun = std::time::Instant::now();
+        cp(&host, &from, to).success();
+        let whole = begun.elapsed();
+        for moment in 0..MOMENTS {
+            host.outside(["rm", "-rf", "../new"]).success();
+            let copying = Running::start(host.wardian_command(&["cp", &from, to]), Input::Nothing);
+            std::thread::sleep(whole * moment / MOMENTS);
+            copying.signal(rustix::process::Signal::KILL);
+            copying.wait(Duration::from_secs(20));
+            let places = [host.home().join("new"), upper(&host, &name)];
+            for place in places.iter().filter(|place| place.exists()) {
+                let left = files_below(place);
+                let left: Vec<_> = left
+                    .iter()
+                    .filter(|it| it.contains(".wardian-new"))
+                    .collect();
+                assert!(left.is_empty(), "moment {moment}: {left:?}");
+            }
+            let large = host.home().join("new/large");
+            assert!(!large.exists() || large.metadata().unwrap().len() == 20 << 20);
+        }
+        cp(&host, &from, to).success();
+    }
+    assert!(!host.state(&name).join("layers/copying").exists());
+    let control = host.wardian(&["diff", "--stat", &name]).success();
+    assert!(control.text().contains("copy/large"), "{control:?}");
 }

@@ -15,6 +15,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use wardian_git::changes::Reason;
 use wardian_sandbox::{SandboxName, user};
+use wardian_supervisor::work;
 
 use crate::failure::{BAD_NEWS, Failure, Outcome};
 use crate::output::{self, Tone, visible_path};
@@ -67,8 +68,12 @@ impl Cp {
             }
             (Address::Outside(source), Address::Inside(name, path)) => {
                 let sandbox = sandboxes::find(name.as_str())?;
-                let (session, _lock) = open(&sandbox)?;
-                copy_in(&session, source, path)
+                let (session, lock) = open(&sandbox)?;
+                let copied = copy_in(&session, source, path);
+                session.close_workshop();
+                // Also what was copied before something failed is work.
+                work::refresh(&session.state, &lock)?;
+                copied
             }
             (Address::Inside(..), Address::Inside(..)) => {
                 Err(Failure::from(anyhow!("both paths are in sandboxes"))

@@ -1,7 +1,10 @@
 //! Where a path of a sandbox lies on disk.
 
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
@@ -10,12 +13,16 @@ use wardian_filesystem::snapshot::Node;
 use wardian_git::Base;
 use wardian_git::snapshot::HeadTree;
 use wardian_sandbox::record::SandboxRecord;
+use wardian_sandbox::remove::remove_tree;
 use wardian_sandbox::spec::{Workspace, WorkspaceMode};
 use wardian_sandbox::state::SandboxDirectory;
 
 use super::target::Target;
 use super::tree::{Directory, Entry, Lower};
 use crate::output::visible_path;
+
+/// Below the layers; no end of a sandbox keeps it.
+const WORKSHOP: &str = "copying";
 
 /// A sandbox that has ended.
 #[derive(Debug)]
@@ -121,7 +128,8 @@ impl Session {
     pub(super) fn target(&self, path: &Path) -> anyhow::Result<Target> {
         let located = self.locate(path)?;
         let no_upper = || anyhow!("{} cannot be written to", visible_path(path));
-        let mut target = Target::layered(located.root).ok_or_else(no_upper)?;
+        let workshop = Rc::new(self.workshop()?);
+        let mut target = Target::layered(located.root, workshop).ok_or_else(no_upper)?;
         let mut at = located.path;
         for name in &located.names {
             at.push(name);
@@ -130,6 +138,23 @@ impl Session {
                 .with_context(|| visible_path(&at))?;
         }
         Ok(target)
+    }
+
+    /// An empty directory beside the layers. What is in it is of somebody who was killed: we hold the lock.
+    fn workshop(&self) -> anyhow::Result<OwnedFd> {
+        let path = self.state.layers().join(WORKSHOP);
+        remove_tree(&path)?;
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| visible_path(&path))?;
+        open(&path)
+    }
+
+    /// To be called when nothing is put anywhere any more.
+    pub(super) fn close_workshop(&self) {
+        // The next one, and the next end of the sandbox, remove what stays.
+        let _ = remove_tree(&self.state.layers().join(WORKSHOP));
     }
 
     fn locate(&self, path: &Path) -> anyhow::Result<Located> {
@@ -172,7 +197,7 @@ fn mounted(number: usize, workspace: &Workspace) -> Mounted {
     }
 }
 
-fn open(path: &Path) -> anyhow::Result<std::os::fd::OwnedFd> {
+fn open(path: &Path) -> anyhow::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(CWD, path, flags, Mode::empty()).with_context(|| visible_path(path))
 }

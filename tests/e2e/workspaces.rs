@@ -741,6 +741,32 @@ fn what_would_run_is_named(mode: Mode) {
         assert!(errors.contains(named), "{named}: {errors}");
     }
     assert!(!errors.contains('\x1b'), "{errors:?}");
+    // On other branches, in commits that the work tree has left, and in what `--all` brings.
+    let run = host.shell(&format!(
+        "{ME} echo x >.envrc; git add .; git commit -qm envrc; rm .envrc
+         git checkout -qb side; echo x >Makefile; ln -s /etc/passwd away; git add .; git commit -qm side
+         git tag plain HEAD:a; git checkout -q --detach other; echo x >build.rs; git add .; git commit -qm lost; git checkout -q side"
+    ));
+    let name = run.name().to_owned();
+    run.finish().success();
+    let mut diff = host.wardian(&["diff", "--stat", &name]).success().errors();
+    for named in [
+        format!(".envrc in wardian/{name}: when a shell"),
+        "Makefile: with builds".to_owned(),
+        "away: a link to /etc/passwd".to_owned(),
+        format!("build.rs in wardian-{name}/lost-"),
+        format!("wardian-{name}/plain"),
+    ] {
+        assert!(diff.contains(&named), "{named}: {diff}");
+    }
+    diff = host
+        .wardian(&["apply", "--commits", &name])
+        .success()
+        .errors();
+    assert!(
+        diff.contains(".envrc in") && !diff.contains("build.rs in"),
+        "{diff}"
+    );
 }
 
 fn a_kill_while_applying_leaves_a_way_on_and_a_way_back(mode: Mode) {

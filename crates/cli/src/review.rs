@@ -1,5 +1,6 @@
 //! What a sandbox's workspaces hold that the user has not, as `diff`, `apply` and `rm` need it.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -9,7 +10,8 @@ use wardian_git::BString;
 use wardian_git::changes::FileKind;
 use wardian_git::confined::{Commit, Git};
 use wardian_git::hazards::{self, Trigger};
-use wardian_git::review::{LooseEnds, Review};
+use wardian_git::review::{FileOfRef, LooseEnds, Review};
+use wardian_git::transfer::Wanted;
 use wardian_sandbox::record::SandboxRecord;
 use wardian_sandbox::spec::WorkspaceMode;
 
@@ -19,6 +21,9 @@ use crate::sandboxes::Sandbox;
 
 /// Lines of a list before the rest is only counted.
 const MOST_LISTED: usize = 20;
+
+/// Git's mode of a symlink.
+const LINK: u32 = 0o120_000;
 
 /// Bytes, as PATH_MAX in limits.h.
 const LONGEST_LINK: u64 = 4096;
@@ -122,8 +127,8 @@ impl Reviewed {
         list(Tone::Warning, tags.chain(stashes).chain(commits).collect());
     }
 
-    /// Tells on stderr what cannot come back, and what would run.
-    pub(crate) fn say_warnings(&self) {
+    /// Tells on stderr what cannot come back, and what would run once `refs` are there.
+    pub(crate) fn say_warnings(&self, refs: &[Wanted]) -> anyhow::Result<()> {
         let left_out: Vec<_> = self
             .review
             .changes
@@ -135,11 +140,27 @@ impl Reviewed {
             output::say(Tone::Warning, "cannot come back", "");
             list(Tone::Warning, left_out);
         }
-        let hazards = self.hazards();
+        let brought = self.review.files_of(refs)?;
+        let hazards = self.hazards(&brought.files);
         if !hazards.is_empty() {
             output::say(Tone::Warning, "would run on your machine", "");
             list(Tone::Warning, hazards);
         }
+        if !brought.unseen.is_empty() {
+            let names = brought.unseen.iter();
+            let names = names.map(|name| visible_bytes(name.shorten()).into_owned());
+            output::say(Tone::Warning, "not looked into", "");
+            list(Tone::Warning, names.collect());
+        }
+        Ok(())
+    }
+
+    /// Paths of files in the work tree that are not as at the start.
+    fn changes_there(&self) -> impl Iterator<Item = &BString> {
+        let changed = self.review.changes.changed.iter();
+        changed
+            .filter(|change| change.after.is_some())
+            .map(|change| &change.path)
     }
 
     fn link(&self, path: &BString) -> Option<Vec<u8>> {
@@ -149,8 +170,8 @@ impl Reviewed {
         Some(target)
     }
 
-    /// Files that take effect by being there. Those of commits count as well.
-    fn hazards(&self) -> Vec<String> {
+    /// Files that take effect by being there: those in the work tree, and others in what is brought as refs.
+    fn hazards(&self, brought: &[FileOfRef]) -> Vec<String> {
         let mut found: Vec<(Trigger, String)> = Vec::new();
         let mut odd = Vec::new();
         let changed = self.review.changes.changed.iter();
@@ -168,6 +189,26 @@ impl Reviewed {
                 && hazards::leads_out(path, target.as_slice().into())
             {
                 odd.push(format!("{shown}: a link to {}", visible_bytes(&target)));
+            }
+        }
+        let mut named: BTreeSet<_> = self.changes_there().collect();
+        for file in brought {
+            let path = file.path.as_slice().into();
+            let branch = visible_bytes(file.name.shorten());
+            let shown = format!("{} in {branch}", visible_bytes(&file.path));
+            let target = match file.new.mode {
+                LINK => self.review.git().blob(&file.new.id).ok(),
+                _ => None,
+            };
+            if let Some(target) = target
+                && hazards::leads_out(path, target.as_slice().into())
+            {
+                odd.push(format!("{shown}: a link to {}", visible_bytes(&target)));
+            }
+            if let Some(trigger) = hazards::trigger(path)
+                && named.insert(&file.path)
+            {
+                found.push((trigger, shown));
             }
         }
         found.sort();

@@ -37,6 +37,8 @@ pub use loose_ends::LooseEnds;
 pub use work::Work;
 pub(crate) use work::remember;
 
+/// Refs whose files are looked at.
+const MOST_TIPS: usize = 200;
 /// Digits of an id in the name of a branch.
 const SHORT: usize = 10;
 /// The most commits that are listed.
@@ -88,6 +90,24 @@ pub struct Review {
     upper: OwnedFd,
     /// Objects of the work tree; gone with this value.
     _scratch: Scratch,
+}
+
+/// What refs lead to, as far as it is new.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FilesOfRefs {
+    /// In the order of paths.
+    pub files: Vec<FileOfRef>,
+    /// Refs that were not looked into: they lead to no tree, or are too many.
+    pub unseen: Vec<FullName>,
+}
+
+/// One version of a file, with the first of the refs that lead to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileOfRef {
+    pub path: BString,
+    /// As it is to be called in the user's repository.
+    pub name: FullName,
+    pub new: Side,
 }
 
 impl Review {
@@ -288,6 +308,36 @@ impl Review {
             all.extend(free().map(|name| wanted((name, commit.id))));
         }
         all
+    }
+
+    /// Files that differ from the start in what `refs` lead to.
+    pub fn files_of(&self, refs: &[transfer::Wanted]) -> Result<FilesOfRefs, ReviewError> {
+        let (few, others) = refs.split_at(refs.len().min(MOST_TIPS));
+        let mut unseen: Vec<_> = others.iter().map(|wanted| wanted.name.clone()).collect();
+        let mut files = BTreeMap::new();
+        for wanted in few {
+            let found = match self.git().differences(self.start, wanted.tip) {
+                // A tag may be of anything, and a ref may lead to nothing.
+                Err(ConfinedError::Failed { .. }) => {
+                    unseen.push(wanted.name.clone());
+                    continue;
+                }
+                found => found?,
+            };
+            for file in found.into_iter().filter(|file| !file.is_submodule()) {
+                if let Some(Side { mode, id }) = file.new {
+                    let key = (file.path, mode, id);
+                    files.entry(key).or_insert_with(|| wanted.name.clone());
+                }
+            }
+        }
+        let file = |((path, mode, id), name)| FileOfRef {
+            path,
+            name,
+            new: Side { mode, id },
+        };
+        let files = files.into_iter().map(file).collect();
+        Ok(FilesOfRefs { files, unseen })
     }
 
     /// The session's file at `path`, as it is at the end.

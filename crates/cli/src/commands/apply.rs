@@ -104,7 +104,7 @@ impl Apply {
             return Ok(ExitCode::from(BAD_NEWS));
         }
         for planned in &planned {
-            planned.say();
+            planned.say()?;
         }
         if !self.yes && !confirm()? {
             return Err(anyhow!("nothing was applied").into());
@@ -177,9 +177,9 @@ impl<'a> Planned<'a> {
         self.plan.steps.is_empty() && self.plan.conflicts.is_empty() && self.refs.is_empty()
     }
 
-    fn say(&self) {
+    fn say(&self) -> anyhow::Result<()> {
         if self.is_empty() {
-            return;
+            return Ok(());
         }
         output::say(
             Tone::Heading,
@@ -201,7 +201,7 @@ impl<'a> Planned<'a> {
                 &format!("{what:<8} {}", visible_bytes(&step.path)),
             );
         }
-        self.workspace.say_warnings();
+        self.workspace.say_warnings(&self.refs)
     }
 }
 

@@ -51,7 +51,11 @@ impl Diff {
                 patch(workspace, &mut out)?;
             }
             out.flush()?;
-            workspace.say_warnings();
+            let refs = [
+                workspace.review.wanted_branches(),
+                workspace.review.wanted_loose_ends(),
+            ];
+            workspace.say_warnings(&refs.concat())?;
             workspace.say_loose_ends();
         }
         let has_loose_ends = |workspace: &Reviewed| !workspace.review.loose_ends.is_empty();

@@ -1,5 +1,7 @@
 //! What a session clone started from.
 
+pub(crate) mod index;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -28,7 +28,7 @@ use gix::bstr::{BString, ByteSlice};
 
 use crate::base::Head;
 use config::{Config, Context, Scope};
-use index::Walked;
+use index::UserIndex;
 use locate::Location;
 
 pub use error::RepositoryError;
@@ -61,7 +61,7 @@ pub struct Repository {
     config: Config,
     places: Places,
     refs: OnceLock<Refs>,
-    index: OnceLock<Option<(Vec<u8>, Walked)>>,
+    index: OnceLock<Option<UserIndex>>,
 }
 
 /// Which files of the tree are in the work tree.
@@ -185,6 +185,13 @@ impl Repository {
         self.tree
     }
 
+    /// Whether the commit has a directory at `path`, which is relative to the top.
+    pub fn has_directory(&self, path: &Path) -> Result<bool, RepositoryError> {
+        let objects = self.open_objects()?;
+        let found = |tree| objects::has_directory(&objects, tree, path);
+        Ok(self.tree.is_some_and(found))
+    }
+
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -253,19 +260,12 @@ impl Repository {
         submodules::find(self)
     }
 
-    /// The user's index, or `None` if there is none. Read once.
-    pub(crate) fn index(&self) -> Result<Option<&(Vec<u8>, Walked)>, RepositoryError> {
+    /// The user's index, or `None` if there is none. Opened once.
+    pub(crate) fn index(&self) -> Result<Option<&UserIndex>, RepositoryError> {
         if let Some(index) = self.index.get() {
             return Ok(index.as_ref());
         }
-        let path = self.git_dir.join("index");
-        let index = match files::read(&path, files::LARGE)? {
-            Some(data) => match Walked::walk(&data, self.format) {
-                Some(walked) => Some((data, walked)),
-                None => return Err(RepositoryError::malformed(path, "no index")),
-            },
-            None => None,
-        };
+        let index = UserIndex::open(self.git_dir.join("index"), self.format)?;
         Ok(self.index.get_or_init(|| index).as_ref())
     }
 

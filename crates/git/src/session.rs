@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! <state>/base.json     what it started from, written last: without it there is no session
-//!         base.index    the commit's files as the session finds them
+//!         base.index    the commit's files as the session finds them; if it can be, the user's index itself
+//!         base.shared   by which that is known, should somebody write into it
 //!         base.exclude  patterns of ignored files besides the tree's own `.gitignore`
 //!         base.refs     all refs at the start, as text of packed-refs
 //!         base.brought  with changes or included files: which, so that they are no work of the session
@@ -11,7 +12,8 @@
 //! ```
 //!
 //! All but the last is independent of how many files the repository has, as long as the user's index is
-//! that of the commit.
+//! that of the commit: it is then walked once, and neither copied nor decoded. The session's git finds it
+//! below its own `.git`, see [`WorkTree`](crate::snapshot::WorkTree).
 
 mod bring;
 mod changes;
@@ -23,13 +25,16 @@ mod place;
 
 use std::path::{Path, PathBuf};
 
-use crate::base::{Base, Head};
+use crate::base::{self, Base, Head};
 use crate::identity::Signing;
 use crate::repository::Repository;
+use crate::repository::index::UserIndex;
 use crate::review;
+use index::Index;
 use place::Place;
 
 pub use error::SessionError;
+pub(crate) use index::derive;
 
 /// How a session begins.
 #[derive(Debug, Clone)]
@@ -120,7 +125,7 @@ pub fn create(
 ) -> Result<Created, SessionError> {
     let refs = repository.refs()?;
     check_branch(&options.branch, |name| refs.clashes(name))?;
-    let base = base(repository, options);
+    let base = base_of(repository, options);
     let text = serde_json::to_vec_pretty(&base).map_err(|_| SessionError::NotUtf8)?;
     let state = Place::open(at)?;
     let upper = state.make_all(Path::new("upper"), |_| 0o755)?;
@@ -130,16 +135,19 @@ pub fn create(
     state.write("base.refs", &refs.packed)?;
     state.write("base.exclude", &git_dir::excludes(repository)?)?;
     let index = index::of_commit(repository)?;
-    let written = state.write("base.index", &index)?;
+    match &index {
+        Index::Users(users) => share(&state, users)?,
+        Index::Bytes(bytes) => drop(state.write(base::index::NAME, bytes)?),
+    }
     let brought = match options.changes {
         Changes::Leave => {
-            git.write_like("index", &index, &written)?;
             bring::included(repository, &upper, &options.include, Default::default())?
         }
         Changes::Bring => {
-            let users = index::of_user(repository)?;
-            git.write("index", users.as_deref().unwrap_or(&index))?;
-            let found = changes::find(repository, &index)?;
+            if let Some(users) = index::of_user(repository)? {
+                git.write("index", &users.into_bytes()?)?;
+            }
+            let found = changes::find(repository, &index.into_bytes()?)?;
             let brought = bring::changes(repository, &upper, found)?;
             bring::included(repository, &upper, &options.include, brought)?
         }
@@ -156,7 +164,19 @@ pub fn create(
     })
 }
 
-fn base(repository: &Repository, options: &Options) -> Base {
+/// Has the user's index as `base.index`: by a hard link, or else a copy.
+fn share(state: &Place, users: &UserIndex) -> Result<(), SessionError> {
+    if state.link(base::index::NAME, users.file()).is_err() {
+        return Ok(state.copy(base::index::NAME, users.file())?);
+    }
+    let stamp = base::index::stamp(users.file());
+    let stamp =
+        stamp.map_err(|error| state.failed("fstat", Path::new(base::index::NAME), error))?;
+    state.write(base::index::SHARED, stamp.as_bytes())?;
+    Ok(())
+}
+
+fn base_of(repository: &Repository, options: &Options) -> Base {
     let text = |key| Some(repository.config().text(key)?.to_string());
     Base {
         worktree: repository.worktree().to_owned(),

@@ -7,9 +7,9 @@
 //!            ──▶ what git would have made of it on the way to disk         [`conversion`], [`lfs`]
 //! ```
 //!
-//! What stat(2) says of a file is what the index says, so that git finds its copy of the index to be
-//! fresh and reads nothing. Where the index knows nothing of a file on disk, its time is that of
-//! `base.index` itself, the start of the session, and its size is that of the content.
+//! What stat(2) says of a file is what the index says, so that git finds it to be fresh and reads nothing;
+//! [`WorkTree`] shows that index as well. Where the index knows nothing of a file on disk, its time is that
+//! of `base.json`, the start of the session, and its size is that of the content.
 //!
 //! No program runs for this: a filter that would need one is left out, and the file is as git stores it.
 //! Objects that the repository does not have, as in a partial clone, are files that cannot be read.
@@ -20,14 +20,15 @@ mod layout;
 mod lfs;
 mod objects;
 mod spool;
+mod work_tree;
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use gix::ObjectId;
@@ -40,12 +41,13 @@ use wardian_filesystem::snapshot::{
 };
 use wardian_linux::SyscallError;
 
-use crate::base::Base;
+use crate::base::{self, Base};
 use conversion::{Converter, Treatment};
 use layout::{Directory, Found, Layout};
 use objects::{Failure, Objects};
 
 pub use conversion::{AutoCrlf, Conversion, Eol};
+pub use work_tree::WorkTree;
 
 #[derive(Debug, Error)]
 pub enum SnapshotError {
@@ -53,8 +55,8 @@ pub enum SnapshotError {
     UnknownFormat(String),
     #[error(transparent)]
     System(#[from] SyscallError),
-    #[error("cannot start a thread")]
-    Thread(#[source] std::io::Error),
+    #[error("no index of the session's start: {0}")]
+    NoIndex(String),
 }
 
 /// Something that cannot be shown as it should be. Reported once for each kind.
@@ -69,17 +71,18 @@ pub enum Trouble {
 }
 
 /// The tree of the commit that a session started from.
-pub struct HeadTree(Arc<Shared>);
+pub struct HeadTree(Shared);
 
 struct Shared {
     index: PathBuf,
+    file: File,
     /// Of directories, and of what the index knows no time of.
     time: SystemTime,
     objects: Objects,
     conversion: Conversion,
     lfs: lfs::Store,
     reporter: Reporter,
-    /// Decoded on a thread of its own, unless a question comes first.
+    /// Decoded when somebody asks for a file: that takes a while, and many programs never do.
     ready: OnceLock<Option<Ready>>,
 }
 
@@ -92,7 +95,7 @@ impl HeadTree {
     /// Opens what `session::create` left in the workspace's state directory: `base.index`, and the objects
     /// that `base` names. Large files are decoded into `state`, as files without a name.
     ///
-    /// Returns at once; the index is decoded meanwhile. `report` hears of what cannot be shown.
+    /// Returns at once; the index is decoded later. `report` hears of what cannot be shown.
     pub fn open(
         state: &Path,
         base: &Base,
@@ -106,27 +109,21 @@ impl HeadTree {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let spool = rustix::fs::open(state, flags, FileMode::empty())
             .map_err(|errno| SyscallError::new(format!("open({state:?}, O_PATH)"), errno))?;
-        let index = state.join("base.index");
-        let time = fs::metadata(&index)
+        let (file, index) = base::index::open(state, base).map_err(SnapshotError::NoIndex)?;
+        let start = state.join("base.json");
+        let time = fs::metadata(&start)
             .and_then(|status| status.modified())
-            .map_err(|error| SyscallError::new(format!("stat({index:?})"), error))?;
-        let shared = Arc::new(Shared {
+            .map_err(|error| SyscallError::new(format!("stat({start:?})"), error))?;
+        Ok(Self(Shared {
             index,
+            file,
             time,
             objects: Objects::new(base.objects.clone(), format, spool),
             conversion,
             lfs: lfs::Store::new(base.common_dir.join("lfs/objects")),
             reporter: Reporter::new(report),
             ready: OnceLock::new(),
-        });
-        let ahead = shared.clone();
-        std::thread::Builder::new()
-            .name("index".to_owned())
-            .spawn(move || {
-                let _ = ahead.ready();
-            })
-            .map_err(SnapshotError::Thread)?;
-        Ok(Self(shared))
+        }))
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rustix::fs::{CWD, Mode, OFlags};
 use wardian_filesystem::snapshot::{Owner, Snapshot, materialise};
 use wardian_git::Base;
-use wardian_git::snapshot::HeadTree;
+use wardian_git::snapshot::{HeadTree, WorkTree};
 use wardian_sandbox::builtin::ServedSnapshot;
 use wardian_sandbox::plan::SNAPSHOT;
 
@@ -60,8 +60,9 @@ pub(crate) fn write_out(snapshot: &ServedSnapshot) -> Result<(), Failed> {
     materialise(&source, state, OsStr::new(SNAPSHOT), |_| {}).map_err(Failed::sandbox)
 }
 
-fn open(snapshot: &ServedSnapshot) -> Result<HeadTree, Failed> {
+fn open(snapshot: &ServedSnapshot) -> Result<WorkTree, Failed> {
     let base = Base::load(&snapshot.state).map_err(Failed::sandbox)?;
     let report = |trouble| tracing::warn!("{trouble}");
-    HeadTree::open(&snapshot.state, &base, base.conversion(), report).map_err(Failed::sandbox)
+    let files = HeadTree::open(&snapshot.state, &base, base.conversion(), report);
+    files.map(WorkTree::new).map_err(Failed::sandbox)
 }

@@ -8,7 +8,7 @@ use gix::index::entry::{Flags, Mode};
 use gix::objs::{Exists, FindExt};
 
 use super::{ChangesError, FileKind};
-use crate::base::Base;
+use crate::base::{self, Base};
 
 /// Index and objects of the user's repository, as of the start. Nothing of the session is in it.
 pub struct BaseTree {
@@ -47,7 +47,7 @@ impl BaseTree {
     /// Opens what `session::create` left in the workspace's state directory: `base.index`, and the objects
     /// that `base` names.
     pub fn open(state: &Path, base: &Base) -> Result<Self, ChangesError> {
-        let path = state.join("base.index");
+        let path = state.join(base::index::NAME);
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| ChangesError::Index {
             path: path.clone(),
             source,
@@ -55,6 +55,7 @@ impl BaseTree {
         let kind = base.object_format.parse().map_err(|_| {
             failed(format!("unknown object format {:?}", base.object_format).into())
         })?;
+        let (_, path) = base::index::open(state, base).map_err(|error| failed(error.into()))?;
         let index = gix::index::File::at(&path, kind, true, Default::default())
             .map_err(|error| failed(error.to_string().into()))?;
         let objects = base

@@ -21,9 +21,17 @@ pub(crate) const LARGE: u64 = 2 << 30;
 
 /// Content of a regular file, or `None` if there is nothing. Symlinks are followed; a FIFO does not block.
 pub(crate) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, RepositoryError> {
+    match open(path, most)? {
+        Some((file, size)) => content(file, size, path, most).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Like [`read`], but for the reading. The size is in bytes, as it is now.
+pub(crate) fn open(path: &Path, most: u64) -> Result<Option<(File, u64)>, RepositoryError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => content(file, path, most),
+        Ok(file) => regular(file, path, most),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(errno) => Err(SyscallError::new(format!("open({path:?})"), errno).into()),
     }
@@ -43,7 +51,13 @@ pub(crate) fn read_beneath(
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     match rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve) {
-        Ok(file) => content(file, &directory.join(path), most),
+        Ok(file) => {
+            let path = directory.join(path);
+            match regular(file, &path, most)? {
+                Some((file, size)) => content(file, size, &path, most).map(Some),
+                None => Ok(None),
+            }
+        }
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
         Err(errno) => {
             let call = format!("openat2({directory:?}, {path:?}, RESOLVE_NO_SYMLINKS)");
@@ -52,7 +66,7 @@ pub(crate) fn read_beneath(
     }
 }
 
-fn content(file: OwnedFd, path: &Path, most: u64) -> Result<Option<Vec<u8>>, RepositoryError> {
+fn regular(file: OwnedFd, path: &Path, most: u64) -> Result<Option<(File, u64)>, RepositoryError> {
     let status = rustix::fs::fstat(&file)
         .map_err(|errno| SyscallError::new(format!("fstat({path:?})"), errno))?;
     match FileType::from_raw_mode(status.st_mode) {
@@ -60,16 +74,18 @@ fn content(file: OwnedFd, path: &Path, most: u64) -> Result<Option<Vec<u8>>, Rep
         FileType::Directory => return Ok(None),
         _ => return Err(RepositoryError::malformed(path, "not a regular file")),
     }
-    let size = status.st_size.cast_unsigned();
-    if size > most {
-        return Err(RepositoryError::malformed(path, format!("{size} bytes")));
+    match status.st_size.cast_unsigned() {
+        size if size > most => Err(RepositoryError::malformed(path, format!("{size} bytes"))),
+        size => Ok(Some((File::from(file), size))),
     }
+}
+
+fn content(file: File, size: u64, path: &Path, most: u64) -> Result<Vec<u8>, RepositoryError> {
     let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
-    File::from(file)
-        .take(most)
+    file.take(most)
         .read_to_end(&mut content)
         .map_err(|error| SyscallError::new(format!("read({path:?})"), error))?;
-    Ok(Some(content))
+    Ok(content)
 }
 
 /// The first line of a small file, without its end.

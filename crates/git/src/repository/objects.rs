@@ -113,3 +113,15 @@ pub(super) fn tree_of(
         .map_err(|error| failed(error.to_string()));
     found?.tree_id().map_err(|error| failed(error.to_string()))
 }
+
+/// Whether there is a directory at `path` in a tree.
+pub(super) fn has_directory(objects: &gix::odb::Handle, tree: ObjectId, path: &Path) -> bool {
+    let mut buffer = Vec::new();
+    let below = |tree: ObjectId, name: &OsStr| {
+        let entries = objects.find_tree_iter(&tree, &mut buffer).ok()?;
+        let mut directories = entries.flatten().filter(|entry| entry.mode.is_tree());
+        let found = directories.find(|entry| entry.filename == name.as_bytes());
+        found.map(|entry| entry.oid.to_owned())
+    };
+    path.iter().try_fold(tree, below).is_some()
+}

@@ -36,11 +36,10 @@ fn collect(
     depth: usize,
     found: &mut Submodules,
 ) -> Result<(), RepositoryError> {
-    let index = repository.index()?;
-    let Some((_, walked)) = index else {
+    let Some(index) = repository.index()? else {
         return Ok(());
     };
-    for path in &walked.submodules {
+    for path in &index.walked.submodules {
         let inside = files::as_path(path.as_bstr()).to_owned();
         let shown = prefix.join(&inside);
         match open(repository, &inside) {

@@ -4,8 +4,6 @@
 //! index says of the file, wherever it is the same file. If the user's index as a whole is the
 //! commit's tree, it is copied; if parts are, they are taken over; what is left is read from the trees.
 
-use std::borrow::Cow;
-
 use gix::ObjectId;
 use gix::bstr::{BString, ByteSlice};
 use gix::index::entry::{Flags, Mode, Stage, Stat};
@@ -16,52 +14,77 @@ use gix::objs::tree::EntryKind;
 
 use super::SessionError;
 use crate::repository::Repository;
-use crate::repository::index::{self, SPARSE, SPLIT, Walked};
+use crate::repository::index::{self, SPARSE, SPLIT, UserIndex};
 
 /// As deep as git goes, see `core.maxTreeDepth` in git-config(1).
 const DEEPEST: usize = 2048;
 
-/// Bytes of an index of [`Repository::tree`].
-pub(super) fn of_commit(repository: &Repository) -> Result<Cow<'_, [u8]>, SessionError> {
+/// What a session is to have as an index.
+pub(super) enum Index<'a> {
+    /// The user's own, as it is.
+    Users(&'a UserIndex),
+    Bytes(Vec<u8>),
+}
+
+impl Index<'_> {
+    pub(super) fn into_bytes(self) -> Result<Vec<u8>, SessionError> {
+        match self {
+            Self::Users(users) => Ok(users.bytes()?),
+            Self::Bytes(bytes) => Ok(bytes),
+        }
+    }
+}
+
+/// An index of [`Repository::tree`].
+pub(super) fn of_commit(repository: &Repository) -> Result<Index<'_>, SessionError> {
     let kind = repository.object_format();
     let Some(tree) = repository.tree() else {
-        return encode(&State::new(kind), None).map(Cow::Owned);
+        return encode(&State::new(kind), None).map(Index::Bytes);
     };
     let users = repository.index()?;
-    if let Some((data, walked)) = users
-        && walked.tree == Some(tree)
-        && !walked.has_conflicts
-        && !walked.has_intents
-        && !walked.has(SPLIT)
+    if let Some(users) = users
+        && users.walked.tree == Some(tree)
+        && !users.walked.has_conflicts
+        && !users.walked.has_intents
+        && !users.walked.has(SPLIT)
     {
-        return Ok(copy(data, walked, kind));
+        return plain(users, kind);
     }
     let users = match users {
         Some(_) => decode(repository)?,
         None => State::new(kind),
     };
+    derive(repository.open_objects()?, tree, &users).map(Index::Bytes)
+}
+
+/// An index of a tree, with what `users` knows of its files on disk.
+pub(crate) fn derive(
+    objects: gix::odb::Handle,
+    tree: ObjectId,
+    users: &State,
+) -> Result<Vec<u8>, SessionError> {
     let mut derived = Derived {
-        objects: repository.open_objects()?,
-        users: &users,
-        state: State::new(kind),
+        objects,
+        users,
+        state: State::new(tree.kind()),
         path: BString::default(),
     };
     let root = derived.take_tree(tree, users.tree(), Place::Top, 0)?;
     let mut state = derived.state;
     // A tree that git did not write may be in no order.
     state.sort_entries();
-    encode(&state, Some(&root)).map(Cow::Owned)
+    encode(&state, Some(&root))
 }
 
-/// Bytes of the user's index as it is: with what is staged, and without what it tells of other files.
-pub(super) fn of_user(repository: &Repository) -> Result<Option<Cow<'_, [u8]>>, SessionError> {
+/// The user's index as it is: with what is staged, and without what it tells of other files.
+pub(super) fn of_user(repository: &Repository) -> Result<Option<Index<'_>>, SessionError> {
     match repository.index()? {
         None => Ok(None),
-        Some((_, walked)) if walked.has(SPLIT) => {
+        Some(users) if users.walked.has(SPLIT) => {
             let state = decode(repository)?;
-            encode(&state, state.tree()).map(Cow::Owned).map(Some)
+            Ok(Some(Index::Bytes(encode(&state, state.tree())?)))
         }
-        Some((data, walked)) => Ok(Some(copy(data, walked, repository.object_format()))),
+        Some(users) => plain(users, repository.object_format()).map(Some),
     }
 }
 
@@ -79,10 +102,10 @@ pub(super) fn decode(repository: &Repository) -> Result<State, SessionError> {
     }
 }
 
-fn copy<'a>(data: &'a [u8], walked: &Walked, kind: gix::hash::Kind) -> Cow<'a, [u8]> {
-    match walked.is_plain() {
-        true => Cow::Borrowed(data),
-        false => Cow::Owned(walked.reduced(data, kind)),
+fn plain(users: &UserIndex, kind: gix::hash::Kind) -> Result<Index<'_>, SessionError> {
+    match users.walked.is_plain() {
+        true => Ok(Index::Users(users)),
+        false => Ok(Index::Bytes(users.walked.reduced(&users.bytes()?, kind))),
     }
 }
 

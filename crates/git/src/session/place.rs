@@ -2,8 +2,8 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags};
@@ -87,14 +87,26 @@ impl Place {
         Ok(file)
     }
 
-    /// Like [`write`](Self::write), where `same` is a file of that content: shares its blocks if the file
-    /// system can.
-    pub(super) fn write_like(&self, name: &str, content: &[u8], same: &File) -> SyscallResult<()> {
+    /// Makes a new name for a file that is open and that has one still.
+    pub(super) fn link(&self, name: &str, file: &File) -> SyscallResult<()> {
+        // Not by the name that it was opened by: there may be another file by now.
+        let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+        rustix::fs::linkat(CWD, open, &self.fd, name, AtFlags::SYMLINK_FOLLOW)
+            .map_err(|errno| self.failed("linkat", Path::new(name), errno))
+    }
+
+    /// Copies the whole of a file, which shares its blocks if the file system can.
+    pub(super) fn copy(&self, name: &str, mut from: &File) -> SyscallResult<()> {
         let mut file = self.file(OsStr::new(name), 0o644)?;
-        if rustix::fs::ioctl_ficlone(&file, same).is_ok() {
+        if rustix::fs::ioctl_ficlone(&file, from).is_ok() {
             return Ok(());
         }
-        file.write_all(content)
+        let mut copy = || {
+            from.seek(SeekFrom::Start(0))?;
+            std::io::copy(&mut from, &mut file)
+        };
+        copy()
+            .map(drop)
             .map_err(|error| self.failed("write", Path::new(name), error))
     }
 

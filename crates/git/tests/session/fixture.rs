@@ -141,6 +141,7 @@ impl Session<'_> {
         // Git writes the lower files with an index of its own; then what lies above replaces them.
         let script = format!(
             "cp -a upper/. inside/ && cp base.index below.index
+             [ -e inside/.git/index ] || cp base.index inside/.git/index
              sed -i {rewrites} inside/.git/objects/info/alternates
              mkdir below && export GIT_DIR=$PWD/inside/.git
              if [ -e inside/.git/refs/heads/{BRANCH} ]; then

@@ -1,8 +1,10 @@
 //! One test for each kind of repository.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use wardian_git::Head;
+use wardian_git::changes::BaseTree;
 use wardian_git::repository::Sparse;
 
 use crate::fixture::{BRANCH, Fixture};
@@ -51,10 +53,7 @@ fn check(fixture: &Fixture, name: &str) {
             state = session.state.display(),
         ))
     );
-    assert_eq!(
-        std::fs::read(session.upper().join(".git/index")).unwrap(),
-        std::fs::read(session.state.join("base.index")).unwrap()
-    );
+    assert!(!session.upper().join(".git/index").exists());
     inner(
         "echo new >new.txt && git add new.txt && git commit -qm inside && git fsck --no-progress 2>&1",
     );
@@ -67,6 +66,40 @@ fn is_copied(fixture: &Fixture, name: &str) -> bool {
     let session = fixture.session(&repository, &Fixture::options());
     let users = std::fs::read(repository.git_dir().join("index")).unwrap();
     users == std::fs::read(session.state.join("base.index")).unwrap()
+}
+
+#[test]
+fn the_users_index_is_neither_copied_nor_followed() {
+    let fixture = Fixture::with_repository("");
+    let repository = fixture.repository("repo");
+    let session = fixture.session(&repository, &Fixture::options());
+    let base = session.state.join("base.index");
+    let users = fixture.path("repo/.git/index");
+    let inode = |path: &std::path::Path| std::fs::metadata(path).unwrap().ino();
+    assert_eq!(inode(&base), inode(&users));
+    let listed = || {
+        let script = format!("GIT_INDEX_FILE={} git ls-files --stage", base.display());
+        fixture.shell_in(&fixture.path("repo"), &script)
+    };
+    let before = listed();
+    let has_one = || {
+        let tree = BaseTree::open(&session.state, &session.created.base).unwrap();
+        tree.file("one".into()).is_some()
+    };
+
+    // Git would never do this.
+    fixture.shell(
+        "cd repo && cp .git/index other && GIT_INDEX_FILE=other git rm -q --cached one && cat other >.git/index",
+    );
+    assert_ne!(listed(), before, "control");
+    assert!(has_one());
+    assert_eq!(listed(), before);
+
+    let session = fixture.session(&fixture.repository("repo"), &Fixture::options());
+    let base = session.state.join("base.index");
+    let before = std::fs::read(&base).unwrap();
+    fixture.shell("cd repo && git reset -q && echo more >new && git add new");
+    assert_eq!(std::fs::read(&base).unwrap(), before);
 }
 
 #[test]

@@ -153,6 +153,7 @@ impl Repository {
         base: &Base,
         conversion: Conversion,
     ) -> (HeadTree, Troubles) {
+        fs::write(self.state().join("base.json"), "").unwrap();
         let troubles = Troubles::default();
         let heard = troubles.clone();
         let report = move |trouble| heard.0.lock().unwrap().push(trouble);

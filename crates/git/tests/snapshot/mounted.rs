@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use wardian_filesystem::snapshot::{
     Answer, Child, Content, Facts, Node, Owner, Snapshot, Source, Taken,
 };
-use wardian_git::snapshot::{Conversion, HeadTree};
+use wardian_git::snapshot::{Conversion, HeadTree, WorkTree};
 use wardian_linux::mount::{Depth, DetachedMount, make_private};
 
 use crate::fixture::{Repository, assert_same, entries, git, noise};
@@ -95,7 +95,7 @@ struct Session {
 type Reads = Arc<Mutex<BTreeSet<Node>>>;
 
 struct Counting {
-    tree: HeadTree,
+    tree: WorkTree,
     reads: Reads,
 }
 
@@ -120,8 +120,8 @@ impl Session {
         // By hand: the objects come later.
         fs::write(upper.join(".git/refs/heads/session"), head + "\n").unwrap();
         let index = repository.git_dir().join("index");
-        fs::copy(&index, upper.join(".git/index")).unwrap();
         fs::copy(&index, repository.state().join("base.index")).unwrap();
+        fs::write(repository.state().join("base.json"), "").unwrap();
         // The uid and the inode number may be others inside.
         git(&upper, &["config", "core.checkStat", "minimal"]);
     }
@@ -133,7 +133,7 @@ impl Session {
         let tree = HeadTree::open(&repository.state(), &base, Conversion::default(), report);
         let reads = Reads::default();
         let source = Counting {
-            tree: tree.unwrap(),
+            tree: WorkTree::new(tree.unwrap()),
             reads: reads.clone(),
         };
         let path = repository.path();
@@ -227,13 +227,31 @@ fn git_finds_nothing_to_do(session: &Session) {
     assert_eq!(session.git(&["status", "--porcelain"]), "");
     let read: Vec<_> = session.reads.lock().unwrap().iter().copied().collect();
     let names = [".gitignore", ".gitattributes"];
-    let ignore = session.view().join(names[0]).metadata().unwrap().ino();
-    assert_eq!(read, [Node(ignore)], "git reads no file but its own");
+    let [ignore, index] = [names[0], ".git/index"].map(|name| {
+        let status = session.view().join(name).metadata();
+        Node(status.unwrap().ino())
+    });
+    assert_eq!(read, [index, ignore], "git reads no file but its own");
     assert_eq!(session.git(&["diff", "HEAD"]), "");
 
     // Control: what was written is found.
     session.sh("echo more >> README");
     assert_eq!(session.git(&["status", "--porcelain"]), " M README");
+}
+
+fn the_index_can_be_replaced_and_removed(session: &Session) {
+    let below = session.repository.path().join("lower/.git/index");
+    let before = fs::read(&below).unwrap();
+    let original = session.repository.path().join("original/.git/index");
+    assert_eq!(before, fs::read(original).unwrap());
+    session
+        .sh("touch README && rm empty && git add -A && test $(git ls-files | grep -c empty) = 0");
+    session.sh("rm .git/index && test -z \"$(ls .git | grep index)\" && git reset -q");
+    assert_eq!(session.git(&["status", "--porcelain"]), " D empty");
+    session.sh(
+        "rm -r .git && test ! -e .git && test -e README && git init -q && test ! -e .git/index",
+    );
+    assert_eq!(fs::read(&below).unwrap(), before);
 }
 
 fn files_are_those_of_a_checkout(session: &Session) {
@@ -328,6 +346,7 @@ macro_rules! as_root_and_user {
 
 as_root_and_user! {
     git_finds_nothing_to_do(fill);
+    the_index_can_be_replaced_and_removed(fill);
     files_are_those_of_a_checkout(fill);
     git_works(fill);
     sizes_are_put_right(fill_with_wrong_sizes);

@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use wardian_git::repository::{Repository, RepositoryError};
+use wardian_git::repository::{Repository, RepositoryError, Sparse};
 use wardian_git::session::{self, Brought, Changes, Options, Skipped};
 use wardian_sandbox::SandboxName;
 use wardian_sandbox::plan::Access;
@@ -335,7 +335,8 @@ pub(super) fn make_clones(
         spec.removed.extend(removed.map(|path| top.join(path)));
         skipped(top, &created.brought).into_iter().for_each(say);
         if *number == 0
-            && let Some(note) = start_where_there_is_something(spec, &created.base, &state)
+            && let Some(note) =
+                start_where_there_is_something(spec, repository, &created.base, &state)
         {
             say(note);
         }
@@ -365,6 +366,7 @@ fn skipped(top: &Path, brought: &Brought) -> Vec<String> {
 /// The current directory may hold nothing that is committed: then it is not there.
 fn start_where_there_is_something(
     spec: &mut SandboxSpec,
+    repository: &Repository,
     base: &wardian_git::Base,
     state: &WorkspaceDirectory,
 ) -> Option<String> {
@@ -372,8 +374,15 @@ fn start_where_there_is_something(
     if below.as_os_str().is_empty() || state.upper().join(below).is_dir() {
         return None;
     }
-    let tree = wardian_git::changes::BaseTree::open(state.path(), base).ok()?;
-    if tree.has_directory(below) {
+    let is_there = match repository.sparse() {
+        Sparse::Off => repository.has_directory(below).ok()?,
+        // Only the index knows what is left out.
+        Sparse::Patterns | Sparse::Cone => {
+            let tree = wardian_git::changes::BaseTree::open(state.path(), base).ok()?;
+            tree.has_directory(below)
+        }
+    };
+    if is_there {
         return None;
     }
     let note = format!(

@@ -1,6 +1,11 @@
 //! Prints how long a session clone takes to make, in a repository of 100,000 files in various states:
 //!
 //!     cargo run --release -p wardian-git --example session_start
+//!
+//! With the path of a `wardian`, how long that takes to start and end in a repository of 100,000 files and 2 GB,
+//! on a session clone and on the directory itself. It takes 4 GB and some minutes to make that repository:
+//!
+//!     cargo run --release -p wardian-git --example session_start target/release/wardian
 
 use std::error::Error;
 use std::path::Path;
@@ -28,10 +33,26 @@ const MANY_REFS: &str =
 (echo '# pack-refs with: peeled fully-peeled sorted '; echo $head refs/heads/main
 seq -f \"$head refs/pull/%06.0f/head\" 1 100000) >.git/packed-refs";
 
+/// 100,000 files of 20 kB, of which none is like another.
+const PREPARE_LARGE: &str = "git init -q -b main . && python3 -c '
+import random, sys
+numbers, out = random.Random(1), sys.stdout.buffer
+out.write(b\"commit refs/heads/main\\ncommitter a <a@b> 0 +0000\\ndata 1\\nm\")
+for i in range(100000):
+    path = b\"source/directory%d/part%d/file_with_a_name_%d.txt\" % (i // 1000, i // 50, i)
+    out.write(b\"M 100644 inline %s\\ndata 20000\\n%s\\n\" % (path, numbers.randbytes(10000).hex().encode()))
+out.write(b\"\\n\")' | git -c core.compression=1 fast-import --quiet && git reset -q --hard && git status >/dev/null";
+
+const STARTS: usize = 21;
+
 fn main() -> Outcome<()> {
     let directory = tempfile::tempdir()?;
     let top = directory.path().join("repository");
     std::fs::create_dir(&top)?;
+    if let Some(program) = std::env::args_os().nth(1) {
+        shell(&top, PREPARE_LARGE)?;
+        return starts(&std::fs::canonicalize(program)?, &top);
+    }
     shell(&top, PREPARE)?;
     let discover = || -> Outcome<Repository> {
         Ok(Repository::discover(&top.join("source"))?.ok_or("no repository")?)
@@ -67,6 +88,41 @@ fn main() -> Outcome<()> {
     ] {
         shell(&top, prepare)?;
         start(name, Changes::Leave)?;
+    }
+    Ok(())
+}
+
+/// One after the other in turns, so that other work on the machine meets both.
+fn starts(program: &Path, top: &Path) -> Outcome<()> {
+    let kinds = [
+        ("session clone", &["run", "--quiet", "true"][..]),
+        (
+            "directory itself",
+            &["run", "--quiet", "--bind", "--", "true"][..],
+        ),
+    ];
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..STARTS {
+        for ((_, arguments), times) in kinds.iter().zip(&mut times) {
+            let start = Instant::now();
+            let status = Command::new(program)
+                .args(*arguments)
+                .current_dir(top)
+                .status()?;
+            if !status.success() {
+                return Err(format!("wardian {arguments:?}: {status}").into());
+            }
+            times.push(start.elapsed());
+        }
+    }
+    for ((name, _), times) in kinds.iter().zip(&mut times) {
+        times.sort();
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+        println!(
+            "{name}: {:.1} ms at best, median {:.1} ms",
+            milliseconds(times[0]),
+            milliseconds(times[STARTS / 2])
+        );
     }
     Ok(())
 }

@@ -59,6 +59,33 @@ pub enum Event {
 }
 
 impl Event {
+    /// Every `kind` there is.
+    pub const KINDS: &[&str] = &[
+        "sandbox_started",
+        "policy_in_force",
+        "self_probe",
+        "limit_not_enforced",
+        "limit_reached",
+        "dns",
+        "connection",
+        "connection_closed",
+        "protocol_error",
+        "further_denials",
+        "request",
+        "response",
+        "credential_used",
+        "model_call",
+        "command_started",
+        "command_exited",
+        "process_started",
+        "process_found",
+        "process_exited",
+        "further_processes",
+        "processes_unseen",
+        "journal_reopened",
+        "sandbox_stopped",
+    ];
+
     /// The `kind` as it stands in the journal.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -163,5 +190,23 @@ impl std::fmt::Display for ConnectionId {
 impl std::fmt::Display for RequestId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn kinds_are_as_they_stand_in_the_journal(events in strategy::events(8)) {
+            for event in events {
+                let written = serde_json::to_value(&event).unwrap();
+                prop_assert_eq!(&written["kind"], event.kind());
+                prop_assert!(Event::KINDS.contains(&event.kind()));
+            }
+        }
     }
 }

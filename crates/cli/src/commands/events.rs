@@ -1,4 +1,5 @@
 mod lines;
+mod processes;
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -6,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use wardian_events::{Entry, Event, ReadError, follow, read};
 
 use self::lines::{Exchanges, Line};
@@ -18,8 +20,9 @@ use crate::sandboxes::{self, Sandbox};
 /// One line for each exchange, in the order in which they end: when it began, the
 /// verdict, what and where, the status or the reason, the rule, bytes and time.
 /// Times are in UTC. What only prepares an exchange (an allowed name that was
-/// looked up, a connection whose requests are listed) is left out here; `--json`
-/// gives every record, as it stands in the journal.
+/// looked up, a connection whose requests are listed) is left out here, and so is
+/// every program that was executed, unless `--kind` asks for it; `--json` gives every
+/// record, as it stands in the journal.
 ///
 /// Characters that a terminal would obey or hide are spelled out: \x1b, \u{202e}.
 ///
@@ -27,6 +30,7 @@ use crate::sandboxes::{self, Sandbox};
 ///
 ///   wardian events claude
 ///   wardian events claude --follow --denied
+///   wardian events claude --kind process_started,request
 ///   wardian events claude --json | jq -r '.event.host // empty' | sort | uniq -c
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
@@ -42,6 +46,14 @@ pub(crate) struct Events {
     /// Only what was refused
     #[arg(long)]
     denied: bool,
+    /// Only events of these kinds
+    #[arg(
+        long,
+        value_name = "KIND",
+        value_delimiter = ',',
+        value_parser = PossibleValuesParser::new(Event::KINDS)
+    )]
+    kind: Vec<String>,
 }
 
 /// How long to wait for an event before looking whether the sandbox still lives.
@@ -93,6 +105,7 @@ struct Printer {
     colour: Colour,
     json: bool,
     denied: bool,
+    kinds: Vec<String>,
     exchanges: Exchanges,
     probes: Probes,
 }
@@ -111,6 +124,7 @@ impl Printer {
             colour: Colour::stdout(),
             json: verb.json,
             denied: verb.denied,
+            kinds: verb.kind.clone(),
             exchanges: Exchanges::default(),
             probes: match verb.denied {
                 true => Probes::Running(Vec::new()),
@@ -192,7 +206,8 @@ impl Printer {
 
     fn show_one(&mut self, entry: &Entry) -> io::Result<()> {
         if self.json {
-            if !self.denied || entry.record.event.denied().is_some() {
+            let event = &entry.record.event;
+            if self.wants(event.kind()) && (!self.denied || event.denied().is_some()) {
                 writeln!(self.out, "{}", entry.raw)?;
             }
             return Ok(());
@@ -203,7 +218,9 @@ impl Printer {
 
     fn print(&mut self, lines: Vec<Line>) -> io::Result<()> {
         for line in lines {
-            if self.json || self.denied && !line.is_denial() {
+            let is_left_out = self.kinds.is_empty() && processes::KINDS.contains(&line.kind);
+            let wanted = self.wants(line.kind) && !is_left_out;
+            if self.json || !wanted || self.denied && !line.is_denial() {
                 continue;
             }
             let time = self.colour.paint(Tone::Faint, &line.time.to_string());
@@ -216,6 +233,10 @@ impl Printer {
             )?;
         }
         Ok(())
+    }
+
+    fn wants(&self, kind: &str) -> bool {
+        self.kinds.is_empty() || self.kinds.iter().any(|wanted| wanted == kind)
     }
 
     fn warn(&mut self, error: &ReadError) -> io::Result<()> {

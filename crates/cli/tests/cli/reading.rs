@@ -5,7 +5,10 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use insta::assert_snapshot;
-use wardian_events::{ResponseOutcome, Verdict};
+use wardian_events::{
+    Event, Exit, FurtherProcesses, ProcessExited, ProcessFound, ProcessStarted, ProcessesUnseen,
+    ResponseOutcome, Verdict,
+};
 
 use crate::fixture::{Home, everything, request, response, started, stopped};
 
@@ -28,6 +31,68 @@ fn events_in_json_are_the_journal_itself() {
     let denied = home.run(&["events", "gitea", "--json", "--denied"]);
     assert_eq!(denied.lines().count(), 4);
     assert!(denied.lines().all(|line| journal.contains(line)));
+}
+
+#[test]
+fn programs_are_shown_on_request() {
+    let home = Home::new();
+    let mut events = vec![started("gitea")];
+    events.extend(programs());
+    events.push(stopped());
+    home.recorded("gitea", &events);
+    assert_snapshot!("events_without_programs", home.run(&["events", "gitea"]));
+    let kinds = "process_started,process_found,process_exited,further_processes";
+    let told = home.run(&["events", "gitea", "--kind", kinds]);
+    assert!(!told.contains(['\x1b', '\r']));
+    assert_snapshot!("events_programs", told);
+    let ended = home.run(&["events", "gitea", "--json", "--kind", "process_exited"]);
+    assert_eq!(ended.lines().count(), 1);
+    assert_snapshot!(
+        "events_unknown_kind",
+        home.run(&["events", "gitea", "--kind", "proces_started"])
+    );
+}
+
+fn programs() -> [Event; 6] {
+    let texts = |texts: &[&str]| texts.iter().map(|text| text.to_string()).collect();
+    [
+        Event::ProcessesUnseen(ProcessesUnseen {
+            why: "another program listens".into(),
+        }),
+        Event::ProcessStarted(ProcessStarted {
+            pid: 7,
+            parent: 1,
+            executable: "/usr/bin/git".into(),
+            arguments: texts(&["git", "commit", "-m", "two words\x1b[2J"]),
+            directory: "/home/ann/acme".into(),
+            truncated: false,
+            unreadable: None,
+        }),
+        Event::ProcessStarted(ProcessStarted {
+            pid: 8,
+            parent: 7,
+            executable: "./tool\r".into(),
+            arguments: texts(&["./tool\r"]),
+            directory: "/".into(),
+            truncated: true,
+            unreadable: Some("open(\"mem\"): permission denied (EACCES)".into()),
+        }),
+        Event::ProcessFound(ProcessFound {
+            pid: 8,
+            executable: "/usr/bin/python3.13".into(),
+            arguments: texts(&["python3", "./tool"]),
+            truncated: false,
+        }),
+        Event::ProcessExited(ProcessExited {
+            pid: 8,
+            exit: Some(Exit::Signal(9)),
+            milliseconds: 1200,
+        }),
+        Event::FurtherProcesses(FurtherProcesses {
+            executable: Some("/usr/bin/sed".into()),
+            count: 1234,
+        }),
+    ]
 }
 
 #[test]

@@ -13,6 +13,7 @@ use wardian_events::{
     SandboxStarted, SandboxStopped, Timestamp, Verdict,
 };
 
+use super::processes;
 use crate::units::{self, bytes, milliseconds};
 
 /// One line to show. `text` is as it came from inside: to be made visible.
@@ -21,6 +22,8 @@ pub(super) struct Line {
     pub(super) time: Timestamp,
     /// A word for what kind of line it is: `allowed`, `denied`, `started`, ...
     pub(super) tag: &'static str,
+    /// Of the event that it is about, or with which that began.
+    pub(super) kind: &'static str,
     pub(super) text: String,
 }
 
@@ -67,6 +70,7 @@ impl Exchanges {
         let line = |tag, text| Line {
             time: *time,
             tag,
+            kind: event.kind(),
             text,
         };
         let mut lines = Vec::new();
@@ -155,7 +159,10 @@ impl Exchanges {
                 lines.extend(std::mem::take(self).finish());
                 lines.push(line("stopped", stopped(event)));
             }
-            other => lines.extend(lifecycle(other).map(|(tag, text)| line(tag, text))),
+            other => {
+                let told = lifecycle(other).or_else(|| processes::line(other));
+                lines.extend(told.map(|(tag, text)| line(tag, text)));
+            }
         }
         lines
     }
@@ -215,7 +222,7 @@ fn still_open<I, T, E>(
 }
 
 /// `first` and those of `rest` that there are, two spaces apart.
-fn joined<const N: usize>(first: String, rest: [Option<String>; N]) -> String {
+pub(super) fn joined<const N: usize>(first: String, rest: [Option<String>; N]) -> String {
     rest.into_iter()
         .flatten()
         .filter(|part| !part.is_empty())
@@ -268,6 +275,7 @@ fn request_line(open: &Open<Request>, response: Option<&Response>) -> Line {
     Line {
         time: *time,
         tag: "allowed",
+        kind: "request",
         text,
     }
 }
@@ -293,6 +301,7 @@ fn connection_line(open: &Open<Connection>, closed: Option<&ConnectionClosed>) -
     Line {
         time: *time,
         tag: "allowed",
+        kind: "connection",
         text,
     }
 }
@@ -483,7 +492,7 @@ fn stopped(event: &SandboxStopped) -> String {
     )
 }
 
-fn exit(exit: Exit) -> String {
+pub(super) fn exit(exit: Exit) -> String {
     match exit {
         Exit::Status(status) => format!("status {status}"),
         Exit::Signal(signal) => format!("signal {signal}"),

@@ -18,6 +18,7 @@ mod kernel;
 mod memory;
 mod mounts;
 mod network;
+mod processes;
 mod procfs;
 mod record;
 mod resume;

@@ -97,6 +97,28 @@ impl From<WaitStatus> for Exit {
     }
 }
 
+/// Reads another process's memory, as far as there is some from `address` on; needs what ptrace(2) needs. See
+/// process_vm_readv(2).
+pub fn read_memory(pid: Pid, address: u64, buffer: &mut [u8]) -> SyscallResult<usize> {
+    let length = buffer.len();
+    let local = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: length,
+    };
+    let remote = libc::iovec {
+        iov_base: std::ptr::without_provenance_mut(address as usize),
+        iov_len: length,
+    };
+    let pid = pid.as_raw_nonzero().get();
+    let read = check!(
+        // SAFETY: `local` describes `buffer`, which is writable and lives across the call; `remote` is an
+        // address of the other process, which the kernel checks.
+        unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) },
+        "process_vm_readv({pid}, {address:#x}, {length} bytes)"
+    )?;
+    Ok(usize::try_from(read).unwrap_or(0))
+}
+
 /// How the process of a pidfd ended, once it was waited for; `None` before that, if the pidfd was opened after
 /// that, and before Linux 6.15. See PIDFD_GET_INFO in `linux/pidfd.h`.
 pub fn exit_of(pidfd: BorrowedFd<'_>) -> Option<Exit> {

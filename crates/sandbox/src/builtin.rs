@@ -23,6 +23,7 @@ mod launch;
 mod offers;
 mod place;
 mod probe;
+pub mod processes;
 mod program;
 mod protocol;
 mod running;
@@ -36,6 +37,7 @@ pub use confinement::ProcessLimits;
 pub use launch::{LaunchError, Launched, Prepared, Requested, Sealed, Spawned};
 pub use offers::Offers;
 pub use probe::Check;
+pub use processes::ProcessReports;
 pub use protocol::{Ended, NoDevice, Stage};
 pub use running::{Guarded, Happening, Killer, Loaded, Running, Signaller, Streams};
 pub use system_layers::{

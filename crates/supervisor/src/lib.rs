@@ -13,6 +13,7 @@ mod failure;
 pub mod layers;
 pub mod limits;
 pub mod log;
+mod processes;
 pub mod protocol;
 mod record;
 mod serve;

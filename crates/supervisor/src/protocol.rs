@@ -145,6 +145,7 @@ pub enum Lack {
     /// At the cost of time and disk space.
     WrittenOut,
     NotPossible,
+    NotRecorded,
 }
 
 impl fmt::Display for Note {
@@ -155,6 +156,7 @@ impl fmt::Display for Note {
             Lack::NotSeen => "is not to be seen inside",
             Lack::WrittenOut => "had to be copied",
             Lack::NotPossible => "is not possible here",
+            Lack::NotRecorded => "is not recorded here",
         };
         write!(f, "{} {lack}: {}", self.feature, self.why)
     }

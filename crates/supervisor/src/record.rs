@@ -293,7 +293,7 @@ fn shown(spec: &SandboxSpec) -> Vec<String> {
         .collect()
 }
 
-fn exit(ended: Ended) -> Exit {
+pub(crate) fn exit(ended: Ended) -> Exit {
     match ended {
         Ended::Code(code) => Exit::Status(code),
         Ended::Signal(signal) => Exit::Signal(signal),

@@ -3,10 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use wardian_events::{Event, SelfProbe};
+use wardian_events::{Event, ProcessesUnseen, SelfProbe};
 use wardian_linux::{process, rlimit};
 use wardian_policy::{LimitKind, Limits, Policy};
 use wardian_sandbox::SandboxSpec;
+use wardian_sandbox::builtin::processes::Unseen;
 use wardian_sandbox::builtin::{
     Guarded, Happening, Requested, Running, Sealed, Spawned, Streams, SystemLayers,
 };
@@ -23,6 +24,7 @@ use crate::failure::Failed;
 use crate::layers;
 use crate::limits;
 use crate::log;
+use crate::processes::Processes;
 use crate::protocol::{FromSupervisor, How, Lack, Note, Secret, Start, ToSupervisor};
 use crate::record::Recorder;
 use crate::snapshots;
@@ -144,9 +146,12 @@ impl Life<'_> {
         let ending = Ending::default();
         let (guarded, door) = self.guard(spawned, secrets, parcels, &cgroups, &ending)?;
         let (streams, terminal) = streams.split();
-        let running = self.start(guarded, streams)?;
+        let (running, processes) = self.start(guarded, streams, &ending)?;
         crate::client::listen(self.channel, &running, terminal, &ending)?;
         let how = self.accompany(running, &limits, &ending)?;
+        if let Some(processes) = processes {
+            processes.finish();
+        }
         door.close();
         let reached = placed.reached();
         let ran_out_of_memory = reached
@@ -223,18 +228,45 @@ impl Life<'_> {
         Ok(self.channel.send(&FromSupervisor::Noted(note), &[])?)
     }
 
-    fn start(&mut self, mut guarded: Guarded, streams: Streams) -> Result<Running, Failed> {
+    fn start(
+        &mut self,
+        mut guarded: Guarded,
+        streams: Streams,
+        ending: &Ending,
+    ) -> Result<(Running, Option<Processes>), Failed> {
         let terminal = guarded.take_terminal();
         let descriptors: Vec<_> = terminal.iter().map(std::os::fd::AsFd::as_fd).collect();
         self.channel.send(&FromSupervisor::Ready, &descriptors)?;
         drop(terminal);
-        let loaded = guarded.load(streams)?;
+        let (loaded, processes) = guarded.load(streams)?;
+        let processes = match processes {
+            Ok(reports) => {
+                let journal = self.recorder.journal().clone();
+                Some(Processes::record(reports, journal, ending).map_err(Failed::sandbox)?)
+            }
+            Err(unseen) => {
+                self.unseen(unseen)?;
+                None
+            }
+        };
         self.recorder.command_started(loaded.pid())?;
         let running = loaded.start()?;
         self.recorder.program_runs();
         tracing::info!("the program runs");
         self.channel.send(&FromSupervisor::Started, &[])?;
-        Ok(running)
+        Ok((running, processes))
+    }
+
+    fn unseen(&self, Unseen { why }: Unseen) -> Result<(), Failed> {
+        self.recorder
+            .append(&Event::ProcessesUnseen(ProcessesUnseen {
+                why: why.clone(),
+            }))?;
+        self.say(Note {
+            feature: "what is executed inside".to_owned(),
+            lack: Lack::NotRecorded,
+            why,
+        })
     }
 
     /// Waits for the end, passing on signals, and enforcing the limits that no cgroup does.

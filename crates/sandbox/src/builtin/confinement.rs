@@ -1,7 +1,8 @@
 //! Inside, in the program's own process: what it may not do, whatever it executes.
 
+use rustix::io::Errno;
 use wardian_linux::rlimit::{self, Limit};
-use wardian_linux::seccomp::{self, Profile};
+use wardian_linux::seccomp::{self, Listener, Profile};
 use wardian_linux::{SyscallError, capabilities, landlock};
 
 use crate::plan::Access;
@@ -39,6 +40,16 @@ impl Writes {
     }
 }
 
+/// Whether what is executed from here on can be seen.
+#[derive(Debug)]
+pub(super) enum Seen {
+    /// Whoever has this has the say in it.
+    By(Listener),
+    Not {
+        why: String,
+    },
+}
+
 /// Takes away, for good, all that a program inside has no business with. The order matters: each
 /// step needs what a later one takes.
 pub(super) fn confine(
@@ -46,7 +57,7 @@ pub(super) fn confine(
     nesting: Nesting,
     writes: Writes,
     limits: &ProcessLimits,
-) -> Result<(), SyscallError> {
+) -> Result<Seen, SyscallError> {
     for (limit, value) in [
         (Limit::OpenFiles, limits.open_files),
         (Limit::Processes, limits.processes),
@@ -65,8 +76,18 @@ pub(super) fn confine(
     })?;
     capabilities::forbid_new_privileges()?;
     landlock::restrict_program()?;
-    seccomp::install(&Profile {
+    let profile = Profile {
         nested: nesting == Nesting::Allowed,
         files_of_the_host: writes == Writes::ToHostDirectories,
-    })
+    };
+    match seccomp::install_with_listener(&profile) {
+        Ok(listener) => Ok(Seen::By(listener)),
+        // Somebody listens to all of us already, as some containers' managers do. The kernel allows one.
+        Err(error) if error.errno() == Some(Errno::BUSY.raw_os_error()) => {
+            seccomp::install(&profile)?;
+            let why = format!("{error}: another program listens to this one's system calls");
+            Ok(Seen::Not { why })
+        }
+        Err(error) => Err(error),
+    }
 }

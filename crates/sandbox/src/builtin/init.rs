@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Display;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
@@ -15,13 +15,15 @@ use rustix::fs::{CWD, Gid, Uid};
 use rustix::process::{Pid, WaitOptions};
 use wardian_linux::mount::DetachedMount;
 use wardian_linux::process::{self, Exit, Forked};
+use wardian_linux::rlimit;
 use wardian_linux::seal::{self, SealedSockets};
 use wardian_linux::signal::SignalFd;
 use wardian_linux::userns::{self, MapWriter};
 
 use super::filesystem::ServedTrees;
 use super::place::{PlaceError, Placer};
-use super::program::{self, Standard};
+use super::processes::Watch;
+use super::program::{self, FromProgram, Standard};
 use super::protocol::{Ended, FromInit, Mounted, NoDevice, Stage, ToInit};
 use super::stops::{Passing, Stop, Stops};
 use super::{Listener, filesystem, probe, system_layers, terminal};
@@ -126,9 +128,9 @@ impl Init {
         let standard = self.receive_standard(terminal)?;
         // Before the program exists, so that no end of a child is missed.
         let children = SignalFd::new(&[libc_signal::CHLD]).during(Stage::Confinement)?;
-        let program = self.start(&standard)?;
+        let (program, watch) = self.start(&standard)?;
         drop(standard);
-        self.serve(program, &children)
+        self.serve(program, watch, &children)
     }
 
     fn seal(&self) -> Result<(), Failure> {
@@ -245,7 +247,7 @@ impl Init {
     }
 
     /// Forks the program's process, maps its ids and waits until it has executed.
-    fn start(&self, standard: &Standard) -> Result<Pid, Failure> {
+    fn start(&self, standard: &Standard) -> Result<(Pid, Option<Watch>), Failure> {
         let (ours, theirs) = Channel::pair().during(Stage::Confinement)?;
         let child = match process::fork().during(Stage::Confinement)? {
             Forked::Child => {
@@ -259,52 +261,67 @@ impl Init {
         if outcome.is_err() {
             child.kill();
         }
-        outcome.map(|()| child.pid())
+        outcome.map(|watch| (child.pid(), watch))
     }
 
-    fn accompany(&self, child: &Channel, pid: Pid) -> Result<(), Failure> {
-        match child.receive::<program::FromProgram>() {
-            Ok((program::FromProgram::Unshared, _)) => {}
-            Ok((program::FromProgram::Failed { stage, error }, _)) => {
-                return Err(Failure { stage, error });
-            }
-            Err(error) => return Err(error).during(Stage::Confinement),
-        }
+    fn accompany(&self, child: &Channel, pid: Pid) -> Result<Option<Watch>, Failure> {
+        let (said, _) = hear(child)?;
+        let FromProgram::Unshared = said else {
+            return Err(out_of_turn(&said));
+        };
         userns::write_maps(pid, &self.identity.program_maps(), MapWriter::Privileged)
             .during(Stage::Identity)?;
-        let number = pid.as_raw_nonzero().get().unsigned_abs();
-        self.say(&FromInit::Loaded { pid: number })?;
-        self.expect(|message| matches!(message, ToInit::Execute).then_some(()))?;
         child.send(&program::Mapped, &[]).during(Stage::Identity)?;
-        match child.receive::<program::FromProgram>() {
-            // The socket closes on a successful execve.
-            Err(ProtocolError::Closed) => {}
-            Ok((program::FromProgram::Failed { stage, error }, _)) => {
-                return Err(Failure { stage, error });
-            }
-            Ok((program::FromProgram::Unshared, _)) => {
-                return Err("unshared twice").during(Stage::Confinement);
-            }
-            Err(error) => return Err(error).during(Stage::Confinement),
-        }
-        self.say(&FromInit::Started)
+        let (said, descriptors) = hear(child)?;
+        let FromProgram::Confined { unseen } = said else {
+            return Err(out_of_turn(&said));
+        };
+        let mut watch = self.loaded(pid, unseen, descriptors)?;
+        self.expect(|message| matches!(message, ToInit::Execute).then_some(()))?;
+        child
+            .send(&program::Execute, &[])
+            .during(Stage::Confinement)?;
+        until_executed(child, watch.as_mut())?;
+        self.say(&FromInit::Started)?;
+        Ok(watch)
     }
 
-    fn serve(&self, program: Pid, children: &SignalFd) -> Result<Infallible, Failure> {
+    fn loaded(
+        &self,
+        pid: Pid,
+        unseen: Option<String>,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Option<Watch>, Failure> {
+        let pid = pid.as_raw_nonzero().get().unsigned_abs();
+        let Some(listener) = descriptors.into_iter().next() else {
+            self.say(&FromInit::Loaded { pid, unseen })?;
+            return Ok(None);
+        };
+        // One for each process that is watched; the program has its own limit by now.
+        rlimit::raise_open_files().during(Stage::Confinement)?;
+        let (watch, theirs) = Watch::new(listener).during(Stage::Confinement)?;
+        self.channel
+            .send(
+                &FromInit::Loaded { pid, unseen },
+                &theirs.each_ref().map(AsFd::as_fd),
+            )
+            .during(Stage::Confinement)?;
+        Ok(Some(watch))
+    }
+
+    fn serve(
+        &self,
+        program: Pid,
+        mut watch: Option<Watch>,
+        children: &SignalFd,
+    ) -> Result<Infallible, Failure> {
         let mut stops = Stops::new(self.spec.terminal.is_some());
         loop {
-            let mut ready = [
-                PollFd::new(&self.channel, PollFlags::IN),
-                PollFd::new(children, PollFlags::IN),
-            ];
-            match rustix::event::poll(&mut ready, None) {
-                Err(rustix::io::Errno::INTR) => continue,
-                other => other.during(Stage::Confinement)?,
-            };
-            let [from_supervisor, from_children] = ready.map(|fd| !fd.revents().is_empty());
+            let fixed = [self.channel.as_fd(), children.as_fd()];
+            let [from_supervisor, from_children] = wait(fixed, watch.as_mut())?;
             if from_children {
                 while children.next().during(Stage::Confinement)?.is_some() {}
-                self.reap(program, &mut stops)?;
+                self.reap(program, &mut stops, watch.as_mut())?;
             }
             if from_supervisor {
                 let (message, _) = self.channel.receive().during(Stage::Confinement)?;
@@ -324,7 +341,12 @@ impl Init {
 
     /// Collects every child that ended, orphans included. When the program has ended, so does the
     /// sandbox: the kernel kills what is left with pid 1.
-    fn reap(&self, program: Pid, stops: &mut Stops) -> Result<(), Failure> {
+    fn reap(
+        &self,
+        program: Pid,
+        stops: &mut Stops,
+        watch: Option<&mut Watch>,
+    ) -> Result<(), Failure> {
         let mut ended = BTreeMap::new();
         while let Ok(Some((pid, status))) =
             rustix::process::wait(WaitOptions::NOHANG | WaitOptions::UNTRACED)
@@ -338,6 +360,9 @@ impl Init {
             }
         }
         if let Some(exit) = ended.get(&program.as_raw_nonzero()) {
+            if let Some(watch) = watch {
+                watch.finish();
+            }
             self.say(&FromInit::Ended(Ended::from(*exit)))?;
             process::exit_now(0);
         }
@@ -351,6 +376,60 @@ impl Init {
     fn expect(&self, wanted: impl Fn(&ToInit) -> Option<()>) -> Result<(), Failure> {
         let (message, _) = self.channel.receive().during(Stage::Confinement)?;
         wanted(&message).ok_or_else(|| unexpected(&message))
+    }
+}
+
+/// Waits until one of `fixed` is readable, and says which; has `watch` see to its own on the way.
+fn wait<const N: usize>(
+    fixed: [BorrowedFd<'_>; N],
+    mut watch: Option<&mut Watch>,
+) -> Result<[bool; N], Failure> {
+    loop {
+        let patience = watch.as_mut().and_then(|watch| watch.patience());
+        let watched = watch.as_ref().map(|watch| watch.as_fd());
+        let mut ready: Vec<_> = fixed
+            .iter()
+            .copied()
+            .chain(watched)
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        match rustix::event::poll(&mut ready, patience.as_ref()) {
+            Err(rustix::io::Errno::INTR) => continue,
+            other => other.during(Stage::Confinement)?,
+        };
+        let is_ready = std::array::from_fn(|at| !ready[at].revents().is_empty());
+        drop(ready);
+        if let Some(watch) = &mut watch {
+            watch.turn();
+        }
+        if is_ready.contains(&true) {
+            return Ok(is_ready);
+        }
+    }
+}
+
+fn hear(child: &Channel) -> Result<(FromProgram, Vec<OwnedFd>), Failure> {
+    match child.receive() {
+        Ok((FromProgram::Failed { stage, error }, _)) => Err(Failure { stage, error }),
+        said => said.during(Stage::Confinement),
+    }
+}
+
+/// The socket closes on a successful execve, which `watch` has to see first.
+fn until_executed(child: &Channel, watch: Option<&mut Watch>) -> Result<(), Failure> {
+    wait([child.as_fd()], watch)?;
+    match child.receive() {
+        Err(ProtocolError::Closed) => Ok(()),
+        Ok((FromProgram::Failed { stage, error }, _)) => Err(Failure { stage, error }),
+        Ok((said, _)) => Err(out_of_turn(&said)),
+        Err(error) => Err(error).during(Stage::Confinement),
+    }
+}
+
+fn out_of_turn(said: &FromProgram) -> Failure {
+    Failure {
+        stage: Stage::Confinement,
+        error: format!("the program's process said {said:?} out of turn"),
     }
 }
 

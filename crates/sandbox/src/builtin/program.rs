@@ -12,9 +12,9 @@ use wardian_linux::process;
 use wardian_linux::userns::{self, MapWriter, SupplementaryGroups};
 use wardian_linux::{SyscallError, procfs, signal};
 
-use super::confinement;
+use super::confinement::{self, Seen};
 use super::protocol::Stage;
-use crate::channel::Channel;
+use crate::channel::{Channel, ProtocolError};
 use crate::ids::Identity;
 use crate::spec::SandboxSpec;
 
@@ -31,6 +31,11 @@ pub(super) enum Standard {
 pub(super) enum FromProgram {
     /// In its own user namespace, waiting for the maps.
     Unshared,
+    /// Everything but the program itself, for which it waits. Descriptor: what sees programs being executed,
+    /// unless it cannot be had.
+    Confined {
+        unseen: Option<String>,
+    },
     Failed {
         stage: Stage,
         error: String,
@@ -39,6 +44,9 @@ pub(super) enum FromProgram {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Mapped;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Execute;
 
 /// Never returns: executes the program, or reports and exits.
 pub(super) fn run(
@@ -95,7 +103,12 @@ fn steps(
     at(Stage::Confinement, process::close_on_exec_from(3))?;
     let arguments = at(Stage::Confinement, c_strings(&spec.arguments))?;
     let environment = at(Stage::Confinement, environment(spec))?;
+    // Hidden by the change of ids: pid 1 reads in here what is executed first, too.
     at(
+        Stage::Confinement,
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable),
+    )?;
+    let seen = at(
         Stage::Confinement,
         confinement::confine(
             spec.account,
@@ -104,10 +117,25 @@ fn steps(
             limits,
         ),
     )?;
+    at(Stage::Confinement, hand_over(channel, seen))?;
+    let (Execute, _) = at(Stage::Confinement, channel.receive())?;
     process::execve(&spec.program, &arguments, &environment).map_err(|error| {
         let errno = error.errno().unwrap_or_default();
         (Stage::Exec(errno), error.to_string())
     })
+}
+
+fn hand_over(channel: &Channel, seen: Seen) -> Result<(), ProtocolError> {
+    match seen {
+        Seen::By(listener) => {
+            let confined = FromProgram::Confined { unseen: None };
+            channel.send(&confined, &[listener.as_fd()])
+        }
+        Seen::Not { why } => {
+            let unseen = Some(why);
+            channel.send(&FromProgram::Confined { unseen }, &[])
+        }
+    }
 }
 
 /// Where no cgroup bounds the sandbox's memory, the host's own programs must not be the ones that the

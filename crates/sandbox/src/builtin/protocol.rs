@@ -51,9 +51,11 @@ pub(super) enum FromInit {
     /// The file system stands. Descriptor: the master side of the terminal, if there is one.
     Assembled,
     Probed(Vec<super::probe::Check>),
-    /// The program's process exists, under this id of the sandbox's own pid namespace.
+    /// The program's process exists, under this id of the sandbox's own pid namespace. Descriptors: those of
+    /// [`ProcessReports`](super::ProcessReports), unless they cannot be had.
     Loaded {
         pid: u32,
+        unseen: Option<String>,
     },
     /// The program runs.
     Started,

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::launch::{LaunchError, Launched};
 use super::probe::Check;
+use super::processes::{ProcessReports, Unseen};
 use super::protocol::{Ended, FromInit, ToInit};
 use crate::channel::{Channel, ProtocolError};
 use crate::spec::SandboxSpec;
@@ -37,8 +38,12 @@ impl Guarded {
         self.terminal.take()
     }
 
-    /// Makes the program's process, which waits.
-    pub fn load(self, streams: Streams) -> Result<Loaded, LaunchError> {
+    /// Makes the program's process, which waits. What is executed from then on, the program itself included, is
+    /// reported, and somebody has to answer for as long as the sandbox lives; unless it cannot be seen.
+    pub fn load(
+        self,
+        streams: Streams,
+    ) -> Result<(Loaded, Result<ProcessReports, Unseen>), LaunchError> {
         let three = match streams {
             Streams::Terminal => None,
             Streams::Three(three) => Some(three),
@@ -48,15 +53,21 @@ impl Guarded {
         }
         let descriptors: Vec<_> = three.iter().flatten().map(AsFd::as_fd).collect();
         self.launched.send(&ToInit::Load, &descriptors)?;
-        let (message, _) = self.launched.receive()?;
-        let FromInit::Loaded { pid } = message else {
+        let (message, descriptors) = self.launched.receive()?;
+        let FromInit::Loaded { pid, ref unseen } = message else {
             return self.launched.unexpected(&message);
         };
-        Ok(Loaded {
+        let processes = match (unseen, <[OwnedFd; 2]>::try_from(descriptors)) {
+            (None, Ok(descriptors)) => Ok(ProcessReports::from_descriptors(descriptors)),
+            (Some(why), Err(_)) => Err(Unseen { why: why.clone() }),
+            _ => return self.launched.unexpected(&message),
+        };
+        let loaded = Loaded {
             spec: self.spec,
             launched: self.launched,
             pid,
-        })
+        };
+        Ok((loaded, processes))
     }
 }
 

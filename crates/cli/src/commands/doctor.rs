@@ -16,6 +16,7 @@ mod host;
 mod inside;
 mod limits;
 mod private;
+mod programs;
 mod progress;
 mod report;
 mod residue;
@@ -150,6 +151,7 @@ fn judge(
         events: &events,
     }));
     checks.extend(files::record(facts, trial)?);
+    checks.push(programs::check(&events));
     checks.extend(files::host_files(look, facts, stage, trial));
     checks.extend(residue::after_an_end(facts, trial)?);
     Ok(())

@@ -6,6 +6,7 @@ pub mod error;
 pub mod fdpass;
 pub mod jail;
 pub mod landlock;
+pub mod locked;
 pub mod mount;
 pub mod mountinfo;
 pub mod process;

@@ -19,11 +19,12 @@ wardian_tests::both_modes!(
     codex_falls_back_to_server_sent_events,
     codex_in_its_own_sandbox_where_granted,
     a_wrong_key_never_becomes_the_real_one,
+    somebody_elses_key_is_refused_unless_that_is_allowed,
     the_real_key_is_nowhere_inside,
 );
 
 /// Agents retry for minutes what will never work.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 fn key() -> String {
     let mut random = [0; 12];
@@ -47,7 +48,7 @@ fn vendor(key: &str, websocket: bool, shell: &[&str]) -> ModelServer {
     })
 }
 
-fn agent(name: &str) -> PathBuf {
+pub(crate) fn agent(name: &str) -> PathBuf {
     let path = PathBuf::from(format!("{TOOLS}/{name}/node_modules/.bin/{name}"));
     assert!(
         path.exists(),
@@ -340,6 +341,33 @@ fn a_wrong_key_never_becomes_the_real_one(mode: Mode) {
         .success();
     assert_ne!(outcome.text().trim(), "200", "{outcome:?}");
     assert!(!vendor.credentials_seen().contains(&key));
+}
+
+fn somebody_elses_key_is_refused_unless_that_is_allowed(mode: Mode) {
+    let host = Host::new(mode);
+    let key = key();
+    let vendor = vendor(&key, true, &["true"]);
+    let script = "curl -sS -H 'authorization: Bearer sk-somebody-elses' -H 'content-type: application/json' -d '{}' https://api.anthropic.com/v1/messages; \
+                  curl -sS -o /dev/null -w '%{http_code}\n' https://api.anthropic.com/v1/models?access_token=sk-somebody-elses";
+    let ask = |policy: &Policy| {
+        let run = host.shell(script).policy(policy);
+        run.host_env("REAL_KEY", &key).finish().success()
+    };
+    let outcome = ask(&claude_policy(&vendor));
+    assert!(outcome.text().contains("foreign_credential"), "{outcome:?}");
+    assert!(outcome.text().ends_with("403\n"), "{outcome:?}");
+    assert!(vendor.calls().is_empty(), "{:?}", vendor.calls());
+    let events = outcome.events();
+    let denied = events.of_kind("request").into_iter();
+    let reasons: Vec<_> = denied.map(|event| event["reason"].clone()).collect();
+    assert_eq!(reasons, ["foreign_credential", "foreign_credential"]);
+    // Control: with leave, the vendor gets to see it.
+    let text = "[credential.anthropic]";
+    let policy = Policy::new()
+        .pin_with("api.anthropic.com", vendor.address(), "credential = \"anthropic\"")
+        .table(&format!("{text}\nsource = {{ env = \"REAL_KEY\" }}\nhosts = [\"api.anthropic.com\"]\nforeign = \"allow\""));
+    ask(&policy);
+    assert_eq!(vendor.credentials_seen(), ["sk-somebody-elses"]);
 }
 
 /// Looks for the key in what a program inside can read: its environment, all files, the memory of all processes.

@@ -15,6 +15,7 @@ mod http;
 mod identity;
 mod ipc;
 mod kernel;
+mod logins;
 mod memory;
 mod mounts;
 mod network;

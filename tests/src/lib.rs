@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is test code")]
 
+pub mod account;
 pub mod certificates;
 pub mod events;
 pub mod git;

@@ -21,6 +21,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::account::Account;
 use crate::origin::{Seen, Socket, accept_websocket, respond};
 use crate::server::{Body, Peer, Server, Service, Transport, channel};
 
@@ -87,6 +88,8 @@ struct State {
     calls: Mutex<Vec<Call>>,
     /// Conversations of the Responses API that go on by `previous_response_id`.
     conversations: Mutex<HashMap<String, responses::Conversation>>,
+    /// Whose access token is the credential that is required.
+    account: Option<Arc<Account>>,
 }
 
 impl ModelServer {
@@ -95,10 +98,26 @@ impl ModelServer {
     }
 
     pub fn start_at(at: SocketAddr, transport: Transport, options: Options) -> Self {
+        Self::serve(at, transport, options, None)
+    }
+
+    /// For subscribers: with a token endpoint at `/v1/oauth/token` and `/oauth/token`.
+    pub fn for_account(options: Options, account: Arc<Account>) -> Self {
+        let at = "127.0.0.1:0".parse().unwrap();
+        Self::serve(at, Transport::TLS, options, Some(account))
+    }
+
+    fn serve(
+        at: SocketAddr,
+        transport: Transport,
+        options: Options,
+        account: Option<Arc<Account>>,
+    ) -> Self {
         let state = Arc::new(State {
             options,
             calls: Mutex::default(),
             conversations: Mutex::default(),
+            account,
         });
         let serving = state.clone();
         let handler = move |request: Request<Incoming>, peer: Peer| -> crate::server::Answer {
@@ -156,7 +175,10 @@ async fn handle(state: Arc<State>, request: Request<Incoming>, peer: Peer) -> Re
         .options
         .require_key
         .as_ref()
-        .is_some_and(|key| credential.as_ref().map(|(_, value)| value) != Some(key));
+        .is_some_and(|key| credential.as_ref().map(|(_, value)| value) != Some(key))
+        || state.account.as_ref().is_some_and(|account| {
+            !account.accepts(credential.as_ref().map(|(_, value)| value.as_str()))
+        });
 
     if asks_for_websocket {
         let serves = state.options.websocket && api == Some("responses");
@@ -192,6 +214,19 @@ async fn handle(state: Arc<State>, request: Request<Incoming>, peer: Peer) -> Re
         .await
         .map(|body| body.to_bytes())
         .unwrap_or_default();
+    if let Some(account) = &state.account
+        && path.ends_with("/oauth/token")
+    {
+        let asked = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let (status, answer) = account.renew(&asked);
+        let status = StatusCode::from_u16(status).unwrap();
+        record(Some("token"), status, body);
+        return json_response(status, &answer);
+    }
+    if state.account.is_some() && !refused && path.ends_with("/accounts/check") {
+        record(Some("account"), StatusCode::OK, body);
+        return json_response(StatusCode::OK, &crate::account::workspaces());
+    }
     let status = match api {
         None => StatusCode::NOT_FOUND,
         Some(_) if refused => StatusCode::UNAUTHORIZED,

@@ -3,6 +3,7 @@
 mod apply;
 mod completions;
 mod cp;
+mod custodian;
 mod diff;
 mod doctor;
 mod events;
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Man(man::Man),
     #[command(hide = true)]
     Supervise(supervise::Supervise),
+    #[command(hide = true)]
+    Custodian(custodian::Custodian),
 }
 
 impl Command {
@@ -55,6 +58,7 @@ impl Command {
             Command::Gc(verb) => verb.run(),
             Command::Doctor(verb) => verb.run(),
             Command::Supervise(verb) => verb.run(),
+            Command::Custodian(verb) => verb.run(),
             Command::Ls(verb) => verb.run(),
             Command::Events(verb) => verb.run(),
             Command::Verify(verb) => verb.run(),

@@ -68,15 +68,18 @@ pub enum CredentialSource {
     File(String),
     /// The output of a command without trailing line breaks. Executed as written, by no shell.
     Command(Vec<String>),
+    /// The login that the preset of this name describes: its access token, which is renewed when it expires.
+    Login(String),
 }
 
 impl CredentialSource {
-    /// `env`, `file` or `command`.
+    /// `env`, `file`, `command` or `login`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Env(_) => "env",
             Self::File(_) => "file",
             Self::Command(_) => "command",
+            Self::Login(_) => "login",
         }
     }
 }
@@ -209,13 +212,17 @@ impl PlaceholderShape {
 
     /// The placeholder of one sandbox, from the caller's random bytes.
     pub fn render(&self, random: &[u8; Self::RANDOM]) -> String {
+        self.0.replacen("{}", &Self::letters(random), 1)
+    }
+
+    /// Letters and digits from random bytes.
+    pub fn letters(random: &[u8; Self::RANDOM]) -> String {
         const LETTERS: &[u8; 62] =
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-        let letters: String = random
+        random
             .iter()
             .map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()]))
-            .collect();
-        self.0.replacen("{}", &letters, 1)
+            .collect()
     }
 
     /// As written, with `{}`.
@@ -233,6 +240,15 @@ pub enum Presence {
     Optional,
 }
 
+/// Whether a program may come to a credential's host as somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForeignLogins {
+    /// A request that carries another credential is refused.
+    Refused,
+    /// It goes out as it is.
+    Allowed,
+}
+
 /// A credential as the policy knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CredentialSpec {
@@ -242,6 +258,7 @@ pub struct CredentialSpec {
     pub(crate) injection: Injection,
     pub(crate) placeholder: PlaceholderShape,
     pub(crate) presence: Presence,
+    pub(crate) foreign: ForeignLogins,
     pub(crate) origin: Origin,
 }
 
@@ -276,6 +293,11 @@ impl CredentialSpec {
         self.presence
     }
 
+    /// Whether its hosts may be reached as somebody else.
+    pub fn foreign(&self) -> ForeignLogins {
+        self.foreign
+    }
+
     /// Who declared it.
     pub fn origin(&self) -> &Origin {
         &self.origin
@@ -295,6 +317,7 @@ impl CredentialSpec {
             injection,
             placeholder,
             presence,
+            foreign,
             origin: _,
         } = self;
         *name == other.name
@@ -303,6 +326,7 @@ impl CredentialSpec {
             && *injection == other.injection
             && *placeholder == other.placeholder
             && *presence == other.presence
+            && *foreign == other.foreign
     }
 }
 

@@ -15,6 +15,7 @@ pub mod environment;
 pub mod host;
 mod index;
 pub mod limits;
+pub mod login;
 pub mod manifest;
 mod method;
 mod nearest;
@@ -31,13 +32,14 @@ pub mod visible;
 
 pub use address::{AddressClass, classify};
 pub use credential::{
-    CredentialName, CredentialSource, CredentialSpec, HeaderFormat, Injection, PlaceholderShape,
-    Presence,
+    CredentialName, CredentialSource, CredentialSpec, ForeignLogins, HeaderFormat, Injection,
+    PlaceholderShape, Presence,
 };
 pub use denial::Denial;
 pub use environment::{EnvName, EnvValue, EnvVar};
 pub use host::{Authority, Host, HostError, HostName, HostPattern, Port};
 pub use limits::{LimitKind, Limits};
+pub use login::Login;
 pub use manifest::{Agent, Manifest, ManifestError, Manifests, PolicyFile, Project, Trust};
 pub use method::MethodError;
 pub use path::PathPattern;

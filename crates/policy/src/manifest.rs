@@ -61,6 +61,7 @@ pub use error::ManifestError;
 pub use layers::{Manifests, Project, Trust};
 
 use crate::credential::CredentialSpec;
+use crate::login::Login;
 use crate::preset::SettingsFile;
 use crate::rule::{Level, Origin};
 use crate::visible::VisiblePath;
@@ -110,6 +111,7 @@ pub(crate) struct PresetFile {
     pub(crate) briefing: Option<VisiblePath>,
     pub(crate) copies: Vec<VisiblePath>,
     pub(crate) settings: Vec<SettingsFile>,
+    pub(crate) login: Option<Login>,
     pub(crate) fragment: Fragment,
 }
 
@@ -203,6 +205,7 @@ impl PresetFile {
             briefing,
             copies,
             settings,
+            login,
             policy,
         } = source.decode()?;
         let path =
@@ -223,6 +226,12 @@ impl PresetFile {
                     })
                 })
                 .collect::<Result<_, ManifestError>>()?,
+            login: login
+                .map(|Spanned { span, value }| {
+                    let place = source.place(span.start);
+                    Login::try_from(value).map_err(|error| place.error(error))
+                })
+                .transpose()?,
             fragment: convert::policy_document(&source, policy, &Origin::Preset(name.into()))?,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use crate::login::Login;
 use crate::manifest::{Fragment, PresetFile};
 use crate::visible::VisiblePath;
 
@@ -108,6 +109,11 @@ impl Preset {
     /// Settings of the user's own that its program finds inside as well, in part.
     pub fn settings(&self) -> &[SettingsFile] {
         &self.file.settings
+    }
+
+    /// Where its program keeps a subscriber's login.
+    pub fn login(&self) -> Option<&Login> {
+        self.file.login.as_ref()
     }
 
     pub(crate) fn fragment(&self) -> &Fragment {

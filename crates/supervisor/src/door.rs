@@ -19,11 +19,11 @@ use wardian_events::{Flusher, Journal};
 use wardian_policy::{CredentialName, Policy};
 use wardian_sandbox::SandboxName;
 use wardian_sandbox::builtin::Listener;
-use zeroize::Zeroizing;
 
+use crate::custody::{Custody, Held};
 use crate::ending::Ending;
 use crate::failure::Failed;
-use crate::protocol::{How, Secret};
+use crate::protocol::How;
 
 /// How often the journal is forced to the disk while events arrive.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -37,6 +37,7 @@ const CLOSING: Duration = Duration::from_secs(2);
 pub(crate) struct ClosedDoor {
     config: DoorConfig,
     certificate: String,
+    custody: Option<Custody>,
 }
 
 impl ClosedDoor {
@@ -45,7 +46,7 @@ impl ClosedDoor {
         name: &SandboxName,
         policy: &Policy,
         journal: &Journal,
-        secrets: Vec<Secret>,
+        custody: Option<(Custody, Vec<Held>)>,
     ) -> Result<Self, Failed> {
         let ca = CertificateAuthority::generate(name.as_str()).map_err(Failed::sandbox)?;
         let limits = DoorLimits::default();
@@ -55,11 +56,12 @@ impl ClosedDoor {
             limits.dial_timeout,
         );
         let certificate = ca.certificate_pem().to_owned();
+        let (custody, held) = custody.unzip();
         let config = DoorConfig {
             policy: PolicyCell::new(policy.clone()),
             journal: journal.clone(),
             ca,
-            credentials: credentials(policy, secrets)?,
+            credentials: credentials(policy, custody.as_ref(), held.unwrap_or_default())?,
             dialer,
             limits,
             hostname: name.to_string(),
@@ -69,6 +71,7 @@ impl ClosedDoor {
         Ok(Self {
             config,
             certificate,
+            custody,
         })
     }
 
@@ -83,6 +86,9 @@ impl ClosedDoor {
         sockets: Vec<(Listener, OwnedFd)>,
         ending: &Ending,
     ) -> Result<OpenDoor, Failed> {
+        if let Some(custody) = &self.custody {
+            custody.listen()?;
+        }
         let listeners = listeners(sockets);
         if listeners.tcp.len() < 2 {
             self.config.families = AddressFamilies::V4Only;
@@ -139,7 +145,7 @@ impl OpenDoor {
     }
 }
 
-fn upstream_tls(policy: &Policy) -> Result<UpstreamTls, Failed> {
+pub(crate) fn upstream_tls(policy: &Policy) -> Result<UpstreamTls, Failed> {
     let mut tls = UpstreamTls::new(Roots::System);
     for path in policy.extra_cas() {
         let pem = fs::read(path)
@@ -149,15 +155,23 @@ fn upstream_tls(policy: &Policy) -> Result<UpstreamTls, Failed> {
     Ok(tls)
 }
 
-fn credentials(policy: &Policy, secrets: Vec<Secret>) -> Result<Credentials, Failed> {
+fn credentials(
+    policy: &Policy,
+    custody: Option<&Custody>,
+    held: Vec<Held>,
+) -> Result<Credentials, Failed> {
     let mut credentials = Credentials::new();
-    for mut secret in secrets {
-        let unknown = || Failed::sandbox(format!("no credential is named {:?}", secret.name));
-        let name = CredentialName::new(&secret.name).ok_or_else(unknown)?;
+    let Some(custody) = custody else {
+        return Ok(credentials);
+    };
+    for held in held {
+        let unknown = || Failed::sandbox(format!("no credential is named {:?}", held.name));
+        let name = CredentialName::new(&held.name).ok_or_else(unknown)?;
         let spec = policy.credential(&name).ok_or_else(unknown)?.clone();
-        let value = Zeroizing::new(std::mem::take(&mut secret.value));
-        let placeholder = std::mem::take(&mut secret.placeholder);
-        credentials.insert(name, Credential::new(placeholder, value, spec));
+        let current = custody.current(&held.name)?;
+        let renewal = held.renewable.then(|| Arc::new(custody.clone()) as _);
+        let credential = Credential::new(held.placeholder, current, spec, renewal);
+        credentials.insert(name, credential);
     }
     Ok(credentials)
 }

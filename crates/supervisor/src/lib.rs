@@ -7,6 +7,7 @@
 
 mod client;
 mod confinement;
+pub mod custody;
 mod door;
 mod ending;
 mod failure;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! client ── Start (lock, streams) ──▶ supervisor      before it forks pid 1: holds no secret
-//!        ── Secrets (parcels) ──────▶                 after
+//!        ── Credentials (custodian, parcels) ──▶       after
 //!        ◀── Noted / Ready (terminal) / Started ──
 //!        ── Signal ─────────────────▶
 //!        ◀── Suspended / Ended / Failed ──
@@ -20,6 +20,7 @@ use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::builtin::Ended;
 use wardian_sandbox::record::KeptWorkspace;
 
+use crate::custody::Held;
 use crate::log::LogLevel;
 
 /// From the client.
@@ -28,8 +29,9 @@ pub enum ToSupervisor {
     /// Descriptors: the sandbox's lock, then either the caller's terminal (to restore its mode, should
     /// the client die) or stdin, stdout and stderr for the program.
     Start(Box<Start>),
-    /// Descriptors: [`Parcel`](wardian_sandbox::parcel::Parcel)s, to be unpacked inside.
-    Secrets(Vec<Secret>),
+    /// Descriptors: the custodian's socket if there are any of these, then
+    /// [`Parcel`](wardian_sandbox::parcel::Parcel)s, to be unpacked inside.
+    Credentials(Vec<Held>),
     /// Send this signal to the program.
     Signal(i32),
 }
@@ -91,28 +93,6 @@ impl PolicySources {
             env: self.environment.clone(),
             ..PolicyInputs::default()
         })?)
-    }
-}
-
-/// A credential's value on its way into the supervisor. `Debug` shows the name only.
-#[derive(Serialize, Deserialize)]
-pub struct Secret {
-    pub name: String,
-    pub placeholder: String,
-    pub value: String,
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secret")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Secret {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.value);
     }
 }
 

@@ -18,6 +18,7 @@ use wardian_sandbox::state::{Lock, SandboxDirectory};
 
 use crate::client::ClientStreams;
 use crate::confinement;
+use crate::custody::{Custody, Held};
 use crate::door::{ClosedDoor, OpenDoor};
 use crate::ending::Ending;
 use crate::failure::Failed;
@@ -25,7 +26,7 @@ use crate::layers;
 use crate::limits;
 use crate::log;
 use crate::processes::Processes;
-use crate::protocol::{FromSupervisor, How, Lack, Note, Secret, Start, ToSupervisor};
+use crate::protocol::{FromSupervisor, How, Lack, Note, Start, ToSupervisor};
 use crate::record::Recorder;
 use crate::snapshots;
 
@@ -139,12 +140,21 @@ impl Life<'_> {
         // The door holds up to six descriptors for a busy connection.
         rlimit::raise_open_files().map_err(Failed::sandbox)?;
         let (message, parcels) = self.channel.receive()?;
-        let ToSupervisor::Secrets(secrets) = message else {
-            return Err(Failed::protocol("secrets must follow the start"));
+        let ToSupervisor::Credentials(held) = message else {
+            return Err(Failed::protocol("credentials must follow the start"));
         };
-        let parcels: Vec<_> = parcels.into_iter().map(Parcel::from).collect();
+        let mut parcels = parcels.into_iter();
+        let custody = match held.is_empty() {
+            true => None,
+            false => {
+                let missing = || Failed::protocol("credentials come with their custodian");
+                Some(Custody::over(parcels.next().ok_or_else(missing)?.into()))
+            }
+        };
+        let parcels: Vec<_> = parcels.map(Parcel::from).collect();
         let ending = Ending::default();
-        let (guarded, door) = self.guard(spawned, secrets, parcels, &cgroups, &ending)?;
+        let (guarded, door) =
+            self.guard(spawned, custody.zip(Some(held)), parcels, &cgroups, &ending)?;
         let (streams, terminal) = streams.split();
         let (running, processes) = self.start(guarded, streams, &ending)?;
         crate::client::listen(self.channel, &running, terminal, &ending)?;
@@ -171,13 +181,13 @@ impl Life<'_> {
     fn guard(
         &self,
         spawned: Spawned,
-        secrets: Vec<Secret>,
+        custody: Option<(Custody, Vec<Held>)>,
         parcels: Vec<Parcel>,
         cgroups: &[PathBuf],
         ending: &Ending,
     ) -> Result<(Guarded, OpenDoor), Failed> {
         let name = self.recorder.directory().name();
-        let door = ClosedDoor::build(name, &self.policy, self.recorder.journal(), secrets)?;
+        let door = ClosedDoor::build(name, &self.policy, self.recorder.journal(), custody)?;
         if let Some(missing) = spawned.missing_ids() {
             self.say(layers::one_id(&missing))?;
         }

@@ -30,7 +30,8 @@ impl Login {
         if !credential.spec().belongs_to(proxy) {
             return None;
         }
-        let pair = Zeroizing::new([username, ":", credential.expose_secret()].concat());
+        let current = credential.current();
+        let pair = Zeroizing::new([username, ":", current.value.expose()].concat());
         let encoded = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
         Some(Self(Zeroizing::new(["Basic ", &encoded].concat())))
     }

@@ -12,6 +12,7 @@ mod bridge;
 mod fields;
 mod forward;
 mod stream;
+mod upload;
 mod upstream;
 
 use std::sync::Arc;

@@ -12,12 +12,14 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
+use wardian_credentials::{Current, Value};
 use wardian_policy::{self as policy, RequestPermit, Scheme};
 use zeroize::Zeroizing;
 
 use super::field;
 use super::origin::Identity;
 use crate::context::HttpConnection;
+use crate::credentials::Credential;
 
 #[cfg(test)]
 mod tests;
@@ -45,18 +47,11 @@ pub(crate) enum Way<'a> {
 #[derive(Debug)]
 struct Use<'a> {
     name: &'a str,
-    secret: Secret<'a>,
+    secret: Value,
     way: Way<'a>,
     used: bool,
-}
-
-/// Keeps a value out of `Debug`.
-struct Secret<'a>(&'a str);
-
-impl std::fmt::Debug for Secret<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("[redacted]")
-    }
+    /// A credential that another value may be had of, and which one this is.
+    renewable: Option<(&'a Credential, u64)>,
 }
 
 /// What may be put into one request.
@@ -74,10 +69,11 @@ impl<'a> Injection<'a> {
     pub(crate) fn add(
         &mut self,
         name: &'a str,
-        secret: &'a str,
+        secret: Value,
         way: Way<'a>,
     ) -> Result<(), Unusable> {
-        if secret.is_empty() || !secret.bytes().all(field::is_value_byte) {
+        let text = secret.expose();
+        if text.is_empty() || !text.bytes().all(field::is_value_byte) {
             return Err(Unusable(name.to_owned()));
         }
         // A placeholder this short would stand in half of all requests by chance.
@@ -86,9 +82,10 @@ impl<'a> Injection<'a> {
         }
         self.uses.push(Use {
             name,
-            secret: Secret(secret),
+            secret,
             way,
             used: false,
+            renewable: None,
         });
         Ok(())
     }
@@ -102,6 +99,12 @@ impl<'a> Injection<'a> {
         self.uses.iter().filter(|one| one.used).map(|one| one.name)
     }
 
+    /// Of those that were put in, the ones that can be renewed.
+    pub(crate) fn renewables(&self) -> Renewables<'a> {
+        let used = self.uses.iter().filter(|one| one.used);
+        Renewables(used.filter_map(|one| one.renewable).collect())
+    }
+
     /// The target with values in its query, if that changes it.
     pub(crate) fn target(&mut self, target: &str) -> Option<Zeroizing<Vec<u8>>> {
         let query = target.find('?')? + 1;
@@ -112,7 +115,7 @@ impl<'a> Injection<'a> {
             };
             let current = changed.as_ref().map_or(target.as_bytes(), |bytes| bytes);
             if memmem::find(&current[query..], placeholder.as_bytes()).is_some() {
-                let encoded = percent_encoded(one.secret.0);
+                let encoded = percent_encoded(one.secret.expose());
                 let mut next =
                     Zeroizing::new(Vec::with_capacity(current.len() + 2 * encoded.len()));
                 next.extend_from_slice(&current[..query]);
@@ -146,10 +149,18 @@ impl<'a> Injection<'a> {
                 continue;
             };
             let current = changed.as_ref().map_or(value, |bytes| bytes);
-            let next =
-                replaced(current, placeholder.as_bytes(), one.secret.0.as_bytes()).or_else(|| {
-                    replaced_in_basic(current, placeholder.as_bytes(), one.secret.0.as_bytes())
-                });
+            let next = replaced(
+                current,
+                placeholder.as_bytes(),
+                one.secret.expose().as_bytes(),
+            )
+            .or_else(|| {
+                replaced_in_basic(
+                    current,
+                    placeholder.as_bytes(),
+                    one.secret.expose().as_bytes(),
+                )
+            });
             if next.is_some() {
                 one.used = true;
                 changed = next;
@@ -169,17 +180,18 @@ impl<'a> Injection<'a> {
                     prefix,
                     suffix,
                 } => {
-                    let length = prefix.len() + one.secret.0.len() + suffix.len();
+                    let length = prefix.len() + one.secret.expose().len() + suffix.len();
                     let mut value = Zeroizing::new(Vec::with_capacity(length));
-                    for part in [prefix, one.secret.0, suffix] {
+                    for part in [prefix, one.secret.expose(), suffix] {
                         value.extend_from_slice(part.as_bytes());
                     }
                     fields.push((name, value));
                 }
                 Way::Basic { user } => {
-                    let mut pair =
-                        Zeroizing::new(Vec::with_capacity(user.len() + 1 + one.secret.0.len()));
-                    for part in [user, ":", one.secret.0] {
+                    let mut pair = Zeroizing::new(Vec::with_capacity(
+                        user.len() + 1 + one.secret.expose().len(),
+                    ));
+                    for part in [user, ":", one.secret.expose()] {
                         pair.extend_from_slice(part.as_bytes());
                     }
                     fields.push(("authorization", basic(&pair)));
@@ -196,14 +208,14 @@ impl<'a> Injection<'a> {
             .iter()
             .map(|one| match one.way {
                 Way::Placeholder(placeholder) => {
-                    (head / placeholder.len() + 1) * 3 * one.secret.0.len() + head / 2
+                    (head / placeholder.len() + 1) * 3 * one.secret.expose().len() + head / 2
                 }
                 Way::Field {
                     name,
                     prefix,
                     suffix,
-                } => name.len() + prefix.len() + one.secret.0.len() + suffix.len() + 8,
-                Way::Basic { user } => 2 * (user.len() + one.secret.0.len()) + 64,
+                } => name.len() + prefix.len() + one.secret.expose().len() + suffix.len() + 8,
+                Way::Basic { user } => 2 * (user.len() + one.secret.expose().len()) + 64,
             })
             .fold(0, usize::saturating_add)
             .min(256 * 1024)
@@ -235,9 +247,45 @@ pub(crate) fn for_request<'a>(
             },
             policy::Injection::Basic { username } => Way::Basic { user: username },
         };
-        injection.add(name.as_str(), credential.expose_secret(), way)?;
+        let Current {
+            value, generation, ..
+        } = credential.current();
+        injection.add(name.as_str(), value, way)?;
+        if credential.is_renewable()
+            && let Some(added) = injection.uses.last_mut()
+        {
+            added.renewable = Some((credential, generation));
+        }
     }
     Ok(injection)
+}
+
+/// Renews what is about to expire among the credentials that may be put into a request.
+pub(crate) async fn freshen(connection: &HttpConnection, permit: &RequestPermit) {
+    for name in permit.credentials() {
+        if let Some(credential) = connection.shared.credentials.get(name) {
+            credential.freshen().await;
+        }
+    }
+}
+
+/// Values that a host may refuse for being old, and what it takes to have newer ones.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Renewables<'a>(Vec<(&'a Credential, u64)>);
+
+impl Renewables<'_> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether one of them has another value now.
+    pub(crate) async fn renew(&self) -> bool {
+        let mut renewed = false;
+        for (credential, generation) in &self.0 {
+            renewed |= credential.renew(*generation).await;
+        }
+        renewed
+    }
 }
 
 fn replaced(value: &[u8], placeholder: &[u8], secret: &[u8]) -> Option<Zeroizing<Vec<u8>>> {

@@ -15,6 +15,8 @@ use wardian_policy::{
 use super::ServeError;
 use super::record::{self, Line, Spoken};
 use super::refusal::{About, Refusal};
+use super::tap::Fields;
+use super::{foreign, logins};
 use crate::context::HttpConnection;
 use crate::dial::DialError;
 
@@ -30,6 +32,7 @@ pub(crate) struct Asked<'a> {
     /// Origin form, or absolute form in HTTP/1.1, or `*`.
     pub(crate) target: &'a str,
     pub(crate) upgrade: Option<Upgrade>,
+    pub(crate) fields: Fields<'a>,
 }
 
 impl<'a> Asked<'a> {
@@ -81,12 +84,37 @@ pub(crate) fn judge(
             Ok((policy, permit, request))
         });
     match decided {
-        Ok((policy, permit, request)) => Ok(Ok(Permitted {
-            policy,
-            connection: permit,
-            request,
-            target,
-        })),
+        Ok((policy, _, request))
+            if logins::is_token_endpoint(&policy, &connection.destination.host, target.path()) =>
+        {
+            let rule = request.rule().to_string();
+            let about = About {
+                path: Some(target.path()),
+                ..about(connection, asked, host)
+            };
+            let refusal = Refusal::denied("login_outside", Some(rule), logins::WHY, about);
+            record::refused(connection, asked.line(target.as_str()), &refusal)?;
+            Ok(Err(Box::new(refusal)))
+        }
+        Ok((policy, permit, request)) => {
+            if let Some(place) = foreign::find(connection, &request, asked.fields, &target) {
+                let rule = request.rule().to_string();
+                let about = About {
+                    path: Some(target.path()),
+                    ..about(connection, asked, host)
+                };
+                let why = foreign::why(&place);
+                let refusal = Refusal::denied("foreign_credential", Some(rule), &why, about);
+                record::refused(connection, asked.line(target.as_str()), &refusal)?;
+                return Ok(Err(Box::new(refusal)));
+            }
+            Ok(Ok(Permitted {
+                policy,
+                connection: permit,
+                request,
+                target,
+            }))
+        }
         Err(denial) => {
             let rule = denial.rule().map(ToString::to_string);
             let about = About {

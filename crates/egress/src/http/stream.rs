@@ -36,6 +36,14 @@ pub(crate) struct Source<R> {
     pub(crate) total: u64,
     pub(crate) ended: bool,
     pub(crate) truncated: bool,
+    /// What was taken and may be wanted again.
+    kept: Option<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    bytes: BytesMut,
+    most: usize,
 }
 
 impl<R: AsyncRead + Unpin> Source<R> {
@@ -47,6 +55,7 @@ impl<R: AsyncRead + Unpin> Source<R> {
             total: 0,
             ended: false,
             truncated: false,
+            kept: None,
         }
     }
 
@@ -55,7 +64,33 @@ impl<R: AsyncRead + Unpin> Source<R> {
     }
 
     pub(crate) fn take(&mut self, length: usize) {
+        if let Some(kept) = &mut self.kept {
+            if kept.bytes.len() + length <= kept.most {
+                kept.bytes.extend_from_slice(&self.buffer[..length]);
+            } else {
+                self.kept = None;
+            }
+        }
         self.buffer.advance(length);
+    }
+
+    /// From here on, what is taken can be had again, as long as it is not more than `most` bytes.
+    pub(crate) fn keep(&mut self, most: usize) {
+        let bytes = BytesMut::new();
+        self.kept = Some(Kept { bytes, most });
+    }
+
+    /// Back to where [`Source::keep`] was called.
+    pub(crate) fn rewind(&mut self) {
+        if let Some(Kept { mut bytes, .. }) = self.kept.take() {
+            bytes.extend_from_slice(&self.buffer);
+            self.buffer = bytes;
+        }
+    }
+
+    /// Nothing is wanted again.
+    pub(crate) fn forget(&mut self) {
+        self.kept = None;
     }
 
     /// Takes bytes out without copying them.

@@ -84,6 +84,12 @@ pub(crate) enum Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// Of a head that is not looked into.
+    pub(crate) const NONE: Self = Self::Http1 {
+        bytes: &[],
+        fields: &[],
+    };
+
     /// Names in any case, with values, in order.
     pub(crate) fn iter(self) -> Box<dyn Iterator<Item = (&'a str, &'a [u8])> + 'a> {
         match self {
@@ -152,6 +158,8 @@ pub(crate) struct Flow {
     way: Way,
     bytes: u64,
     taps: Taps,
+    /// Bytes that are sent once more, and were counted and seen.
+    again: u64,
 }
 
 impl Flow {
@@ -160,6 +168,7 @@ impl Flow {
             way,
             bytes: 0,
             taps,
+            again: 0,
         }
     }
 
@@ -170,11 +179,22 @@ impl Flow {
 
     /// `data` is about to be sent on.
     pub(crate) fn pass(&mut self, data: &[u8]) {
+        let known = usize::try_from(self.again).map_or(data.len(), |again| again.min(data.len()));
+        self.again -= known as u64;
+        let data = &data[known..];
+        if data.is_empty() {
+            return;
+        }
         self.bytes += data.len() as u64;
         self.taps.each(|tap| match self.way {
             Way::Up => tap.request_data(data),
             Way::Down => tap.response_data(data),
         });
+    }
+
+    /// What went this way is about to be sent once more.
+    pub(crate) fn rewind(&mut self) {
+        self.again = self.bytes;
     }
 
     /// `answer` is about to be sent on, before any data of its body.

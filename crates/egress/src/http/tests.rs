@@ -5,6 +5,7 @@ mod floods;
 mod forward;
 mod h2;
 mod malformed;
+mod renewal;
 mod secrets;
 mod support;
 mod websocket;

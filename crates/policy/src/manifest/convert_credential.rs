@@ -2,11 +2,11 @@
 
 use super::convert::{Located, at, refuse_empty};
 use super::decode::Spanned;
-use super::wire::{CredentialTable, InjectEntry, InjectTable, OneOrMany, SourceTable};
+use super::wire::{CredentialTable, ForeignWord, InjectEntry, InjectTable, OneOrMany, SourceTable};
 use super::{ManifestError, Source};
 use crate::credential::{
-    CredentialName, CredentialSource, CredentialSpec, Injection, PlaceholderShape, Presence,
-    parse_host,
+    CredentialName, CredentialSource, CredentialSpec, ForeignLogins, Injection, PlaceholderShape,
+    Presence, parse_host,
 };
 use crate::environment::EnvName;
 use crate::rule::Origin;
@@ -37,6 +37,7 @@ pub(super) fn credential(
         inject,
         placeholder,
         optional,
+        foreign,
     } = table.value;
     refuse_empty(source, &hosts, "hosts")?;
     let hosts = hosts
@@ -62,6 +63,10 @@ pub(super) fn credential(
                 true => Presence::Optional,
                 false => Presence::Required,
             },
+            foreign: match foreign {
+                ForeignWord::Deny => ForeignLogins::Refused,
+                ForeignWord::Allow => ForeignLogins::Allowed,
+            },
             origin: origin.clone(),
             name,
         },
@@ -73,10 +78,15 @@ fn secret_source(
     source: &Source<'_>,
     table: Spanned<SourceTable>,
 ) -> Result<CredentialSource, ManifestError> {
-    let SourceTable { env, file, command } = table.value;
+    let SourceTable {
+        env,
+        file,
+        command,
+        login,
+    } = table.value;
     let refused = |message: &str| Err(source.place(table.span.start).error(message));
-    match (env, file, command) {
-        (Some(OneOrMany(names)), None, None) => {
+    match (env, file, command, login) {
+        (Some(OneOrMany(names)), None, None, None) => {
             if names.is_empty() {
                 return refused("`env` names at least one variable");
             }
@@ -91,14 +101,14 @@ fn secret_source(
                 names.into_iter().map(|name| name.value).collect(),
             ))
         }
-        (None, Some(path), None) => {
+        (None, Some(path), None, None) => {
             let placed = path.value.starts_with('/') || path.value.starts_with("~/");
             if !placed || path.value.contains('\0') {
                 return refused("`file` is a path that begins with `/` or `~/`");
             }
             Ok(CredentialSource::File(path.value))
         }
-        (None, None, Some(words)) => {
+        (None, None, Some(words), None) => {
             let words: Vec<String> = words.value.into_iter().map(|word| word.value).collect();
             let program = words.first().is_some_and(|program| !program.is_empty());
             if !program || words.iter().any(|word| word.contains('\0')) {
@@ -106,7 +116,8 @@ fn secret_source(
             }
             Ok(CredentialSource::Command(words))
         }
-        _ => refused("a source is exactly one of `env`, `file` and `command`"),
+        (None, None, None, Some(preset)) => Ok(CredentialSource::Login(preset.value)),
+        _ => refused("a source is exactly one of `env`, `file`, `command` and `login`"),
     }
 }
 

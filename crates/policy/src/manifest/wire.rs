@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::decode::Spanned;
+use crate::login::LoginTable;
 
 /// A string and its place.
 pub type Text = Spanned<String>;
@@ -66,6 +67,7 @@ pub(crate) struct PresetDocument {
     pub(crate) copies: Vec<Text>,
     #[serde(default)]
     pub(crate) settings: Vec<SettingsTable>,
+    pub(crate) login: Option<Spanned<LoginTable>>,
     #[serde(default)]
     pub(crate) policy: PolicyDocument,
 }
@@ -298,6 +300,27 @@ pub struct CredentialTable {
     /// `true`: without a value, the credential and its variables are absent. `false`: the sandbox does not start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
+    /// What becomes of a request to its hosts that carries another credential than this one, such as a token of somebody
+    /// else's: `"deny"` refuses it, `"allow"` lets it through.
+    #[serde(default, skip_serializing_if = "ForeignWord::is_default")]
+    pub foreign: ForeignWord,
+}
+
+/// What becomes of somebody else's credentials.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ForeignWord {
+    /// Refused.
+    #[default]
+    Deny,
+    /// Sent as they are.
+    Allow,
+}
+
+impl ForeignWord {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Where a secret is read. Exactly one key.
@@ -313,6 +336,9 @@ pub struct SourceTable {
     /// A program and its arguments, executed as written, outside, by no shell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<List<String>>,
+    /// The preset whose program the person is logged in with: the token of that login, renewed as it expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<Text>,
 }
 
 /// How a secret is put into a request: `header` with `format`, or `basic`.

@@ -231,6 +231,7 @@ fn describe_credential(spec: &CredentialSpec) -> CredentialSummary {
         injection,
         placeholder,
         presence,
+        foreign: _,
         origin,
     } = spec;
     CredentialSummary {
@@ -241,6 +242,7 @@ fn describe_credential(spec: &CredentialSpec) -> CredentialSummary {
             CredentialSource::Env(names) => names.clone(),
             CredentialSource::File(path) => vec![path.clone()],
             CredentialSource::Command(words) => words.first().cloned().into_iter().collect(),
+            CredentialSource::Login(preset) => vec![preset.clone()],
         },
         hosts: hosts.iter().map(ToString::to_string).collect(),
         inject: match injection {

@@ -175,7 +175,8 @@ impl Briefing<'_> {
     }
 
     fn network(&self) -> String {
-        let rules = self.policy.describe().rules;
+        let mut rules = self.policy.describe().rules;
+        rules.retain(|rule| !is_for_logins(rule));
         if rules.iter().all(|rule| rule.action == "deny") {
             return "\n## Network\nYou can reach nothing. `localhost` is the sandbox's own.\n"
                 .to_owned();
@@ -276,6 +277,16 @@ impl Briefing<'_> {
         }
         text + "\n"
     }
+}
+
+/// By such a rule logins are renewed from outside; requests from inside are refused.
+fn is_for_logins(rule: &RuleSummary) -> bool {
+    let mut logins = Preset::all().iter().filter_map(Preset::login);
+    logins.any(|login| {
+        let endpoint = &login.endpoint;
+        rule.host == endpoint.host.to_string()
+            && rule.paths.as_deref() == Some(std::slice::from_ref(&endpoint.path))
+    })
 }
 
 fn expand(path: &VisiblePath, home: &Path) -> PathBuf {

@@ -96,11 +96,12 @@ pub(super) fn print(planned: &Planned) -> Result<(), Failure> {
 
 fn look(credential: &CredentialSpec, home: &Path) -> Source {
     let found = match credential.source() {
-        CredentialSource::Env(names) => names
-            .iter()
-            .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())),
+        CredentialSource::Env(names) => names.iter().any(|name| secrets::is_set(name)),
         CredentialSource::File(path) => {
             fs::metadata(secrets::expand(path, home)).is_ok_and(|metadata| metadata.len() > 0)
+        }
+        CredentialSource::Login(preset) => {
+            secrets::login_file(preset, home).is_some_and(|path| path.exists())
         }
         CredentialSource::Command(argv) => {
             return Source::WouldRun(argv.first().cloned().unwrap_or_default());

@@ -9,14 +9,15 @@ use wardian_policy::{EnvValue, Nested, Policy, Preset, VisiblePath, toolchain_pa
 use wardian_sandbox::image::{HostImage, ProgramError, resolve_program};
 use wardian_sandbox::spec::{Account, Nesting, Persistence, SandboxSpec, User};
 use wardian_sandbox::{SandboxName, user};
-use wardian_supervisor::protocol::{PolicySources, Secret};
+use wardian_supervisor::protocol::PolicySources;
 
 use super::briefing::Copies;
 use super::host::Shown;
 use super::recorded::Recorded;
 use super::relay::Wiring;
+use super::secrets::Credentials;
 use super::workspaces::{PlannedClone, PlannedWorkspaces};
-use super::{Run, environment, identity, secrets, volumes};
+use super::{Run, environment, identity, volumes};
 use crate::failure::Failure;
 
 /// A run that is decided, but not begun.
@@ -25,7 +26,7 @@ pub(super) struct Planned {
     pub(super) policy: Policy,
     pub(super) sources: PolicySources,
     pub(super) wiring: Wiring,
-    pub(super) secrets: Vec<Secret>,
+    pub(super) credentials: Credentials,
     /// What of the user's own goes along.
     pub(super) copies: Copies,
     pub(super) clones: Vec<PlannedClone>,
@@ -80,19 +81,20 @@ impl Planned {
         let search = environment::search_path();
         let found = resolve_program(program, &search, &image, main).map_err(not_found)?;
 
-        let secrets = if run.dry_run {
+        let credentials = if run.dry_run {
             // A credential's command can ask a person, or do anything else.
-            Vec::new()
+            Credentials::default()
         } else {
-            secrets::read(policy.credentials(), &user.home)?
+            Credentials::gather(&policy, &sources, &user.home, main)?
         };
         let mut environment = environment::base(&name, &user, account);
-        add_policy_environment(&mut environment, &policy, &secrets);
+        add_policy_environment(&mut environment, &policy, &credentials);
         let shown =
             shown(&policy, &image, &user, found.visible, found.links).finish(main, &user.home);
         let wiring = Wiring::of_this_process();
         let mut copies = Copies::gather(&policy, &user.home)?;
         let repositories = planned.clones.iter().map(PlannedClone::repository);
+        credentials.pack(&mut copies.parcel)?;
         let unsigned = identity::send(&mut copies, &user.home, repositories)?;
         let notes = planned.notes.into_iter();
         let notes = notes.chain(unsigned).chain(copies.note()).collect();
@@ -124,7 +126,7 @@ impl Planned {
             policy,
             sources,
             wiring,
-            secrets,
+            credentials,
             copies,
             clones: planned.clones,
             recorded,
@@ -213,16 +215,13 @@ fn arguments_of(
 fn add_policy_environment(
     variables: &mut Vec<(OsString, OsString)>,
     policy: &Policy,
-    secrets: &[Secret],
+    credentials: &Credentials,
 ) {
     for variable in policy.environment() {
         let value = match variable.value() {
             EnvValue::Literal(text) => Some(OsString::from(text)),
             EnvValue::FromHost(name) => std::env::var_os(name.as_str()),
-            EnvValue::Placeholder(name) => secrets
-                .iter()
-                .find(|secret| secret.name == name.as_str())
-                .map(|secret| OsString::from(&secret.placeholder)),
+            EnvValue::Placeholder(name) => credentials.placeholder(name).map(OsString::from),
             EnvValue::Prompt(_) => None,
         };
         if let Some(value) = value {

@@ -203,20 +203,30 @@ impl Session {
         let briefing = Briefing {
             spec: &planned.spec,
             policy: &planned.policy,
-            credentials: planned.secrets.iter().map(|it| it.name.as_str()).collect(),
+            credentials: planned
+                .credentials
+                .held
+                .iter()
+                .map(|it| it.name.as_str())
+                .collect(),
             limits: foresee(planned.policy.limits(), Privilege::of_this_process()),
         };
         let parcel = &mut planned.copies.parcel;
         briefing
             .pack(parcel)
             .context("cannot describe the sandbox")?;
+        let credentials = &mut planned.credentials;
+        let mut descriptors: Vec<_> = credentials.socket().into_iter().collect();
+        descriptors.push(parcel.as_fd());
         session
             .channel
             .send(
-                &ToSupervisor::Secrets(std::mem::take(&mut planned.secrets)),
-                &[parcel.as_fd()],
+                &ToSupervisor::Credentials(credentials.held.clone()),
+                &descriptors,
             )
             .context("cannot talk to the supervisor")?;
+        drop(descriptors);
+        credentials.handed_over();
         Ok(session)
     }
 

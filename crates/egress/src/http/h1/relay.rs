@@ -31,6 +31,15 @@ pub(crate) struct Plan<'a> {
     pub(crate) max_head: usize,
     pub(crate) max_fields: usize,
     pub(crate) pace: Pace<'a>,
+    pub(crate) refusal: IfUnauthorized,
+}
+
+/// What to do with a 401.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IfUnauthorized {
+    PassOn,
+    /// Keep it from the program: the request can be sent again with another value of its credential.
+    Stop,
 }
 
 /// Buffers that live as long as the connection.
@@ -74,6 +83,8 @@ pub(crate) enum Broken {
     CutShort {
         reason: &'static str,
     },
+    /// 401, for a credential that can be renewed; nothing of the answer was passed on.
+    Unauthorized,
     /// HTTP/2: the origin says that it did nothing with the request (GOAWAY, REFUSED_STREAM), so it may go again.
     Unprocessed,
     /// HTTP/2: the origin reset the stream before it answered.
@@ -237,6 +248,9 @@ where
             awaits_continue &= head.status != 100;
             source.take(end);
             continue;
+        }
+        if head.status == 401 && plan.refusal == IfUnauthorized::Stop {
+            return Err(Broken::Unauthorized);
         }
         let mut downstream = downstream(plan.request, &head);
         if !sent.load(Ordering::Relaxed) && plan.request.body != BodyLength::None {

@@ -8,7 +8,7 @@ use wardian_events::ResponseOutcome;
 use wardian_policy::Upgrade;
 use zeroize::Zeroize;
 
-use super::relay::{self, Answered, Broken, Plan, Scratch};
+use super::relay::{self, Answered, Broken, IfUnauthorized, Plan, Scratch};
 use super::write::{self, Handshake, Received};
 use super::{After, Ended};
 use crate::context::HttpConnection;
@@ -23,6 +23,7 @@ use crate::http::limits::{MAX_BODY, REST_AFTER, Timeouts};
 use crate::http::origin::{self, Origin};
 use crate::http::record::{self, Exchange, Line, Spoken};
 use crate::http::refusal::{Class, Refusal};
+use crate::http::repeat::Room;
 use crate::http::stream::{Pace, Source};
 use crate::http::tap::{self, Fields, Question};
 use crate::http::{ServeError, websocket};
@@ -206,6 +207,7 @@ where
                     host_field: None,
                     target: line.target,
                     upgrade: None,
+                    fields: Fields::NONE,
                 };
                 let refusal =
                     Refusal::upgrade(&error, judge::about(self.connection, asked, &self.host));
@@ -220,6 +222,10 @@ where
             host_field: None,
             target: line.target,
             upgrade,
+            fields: Fields::Http1 {
+                bytes: &self.head,
+                fields: &self.fields,
+            },
         };
         let permitted = match judge::judge(self.connection, &self.host, asked)? {
             Ok(permitted) => permitted,
@@ -276,6 +282,17 @@ where
         let connection = self.connection;
         let limits = &connection.shared.limits;
         let is_head = head.method.of(&self.head) == b"HEAD";
+        deadline.lift();
+        inject::freshen(connection, &permitted.request).await;
+        let room = match head.body {
+            BodyLength::None => Room::take(0),
+            BodyLength::Fixed(length) => Room::take(length),
+            BodyLength::Chunked => None,
+        };
+        let mut refusal = match room {
+            Some(_) => IfUnauthorized::Stop,
+            None => IfUnauthorized::PassOn,
+        };
         loop {
             let mut origin = match self.origin.take() {
                 Some(origin) => origin,
@@ -333,6 +350,14 @@ where
                     permitted.request.rule().to_string(),
                 )?;
             }
+            let renewables = injection.renewables();
+            if renewables.is_empty() {
+                refusal = IfUnauthorized::PassOn;
+            }
+            match &room {
+                Some(room) if refusal == IfUnauthorized::Stop => self.client.keep(room.bytes()),
+                _ => self.client.forget(),
+            }
             let max_bytes = limits.max_transfer_bytes.unwrap_or(MAX_BODY);
             let plan = Plan {
                 request: head,
@@ -346,6 +371,7 @@ where
                     idle: self.timeouts.idle,
                     max_bytes,
                 },
+                refusal,
             };
             let relayed = relay::relay(
                 &mut self.client,
@@ -397,6 +423,14 @@ where
                             .map(|()| After::End(Ended::Done)),
                         Err(broken) => self.broken(broken, head, &permitted).await,
                     };
+                }
+                Err(Broken::Unauthorized) => {
+                    deadline.lift();
+                    // If there is no other value, the second answer goes to the program.
+                    renewables.renew().await;
+                    refusal = IfUnauthorized::PassOn;
+                    self.client.rewind();
+                    exchange.up.rewind();
                 }
                 Err(Broken::NoAnswer) if origin.reused => {
                     let nothing_sent = exchange.up.bytes() == 0 && head.body != BodyLength::Chunked;

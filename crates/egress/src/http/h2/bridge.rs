@@ -3,8 +3,8 @@
 use std::future::poll_fn;
 
 use bytes::Bytes;
+use h2::SendStream;
 use h2::server::SendResponse;
-use h2::{RecvStream, SendStream};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -12,9 +12,10 @@ use zeroize::Zeroize;
 
 use super::fields;
 use super::forward::{self, DataError};
+use super::upload::{Incoming, Upload};
 use crate::http::chunked::{self, Piece};
 use crate::http::field::{self, Field, Known};
-use crate::http::h1::relay::{Broken, next_head};
+use crate::http::h1::relay::{Broken, IfUnauthorized, next_head};
 use crate::http::h1::write;
 use crate::http::head::Persistence;
 use crate::http::limits::MAX_INTERIM;
@@ -40,13 +41,14 @@ pub(crate) struct Bounds<'a> {
     pub(crate) max_head: usize,
     pub(crate) max_fields: usize,
     pub(crate) pace: Pace<'a>,
+    pub(crate) refusal: IfUnauthorized,
 }
 
 /// Sends `request` with the body of the downstream stream, and passes the answer on.
 pub(crate) async fn exchange(
     origin: &mut Origin,
     request: &Bridged<'_>,
-    body: &mut RecvStream,
+    body: &mut Upload<'_>,
     respond: &mut SendResponse<Bytes>,
     bounds: Bounds<'_>,
     exchange: &mut Exchange,
@@ -105,7 +107,7 @@ pub(crate) async fn exchange(
 pub(crate) async fn websocket(
     origin: &mut Origin,
     request: &Bridged<'_>,
-    body: &mut RecvStream,
+    body: &mut Upload<'_>,
     respond: &mut SendResponse<Bytes>,
     bounds: Bounds<'_>,
     tunnel: Pace<'_>,
@@ -252,7 +254,7 @@ async fn write_out<W: AsyncWrite + Unpin>(sink: &mut W, bytes: &[u8]) -> Result<
 }
 
 async fn send_body<W: AsyncWrite + Unpin>(
-    body: &mut RecvStream,
+    body: &mut Upload<'_>,
     sink: &mut W,
     writer: BodyWriter,
     pace: Pace<'_>,
@@ -283,7 +285,7 @@ async fn send_body<W: AsyncWrite + Unpin>(
         }
         sink.flush().await.map_err(|_| DataError::Sink)?;
         pace.deadline.set(pace.idle);
-        let _ = body.flow_control().release_capacity(data.len());
+        body.release(data.len());
     }
     if writer == BodyWriter::Chunked {
         out.extend_from_slice(b"0\r\n");
@@ -342,6 +344,9 @@ async fn answer<R: AsyncRead + Unpin>(
             }
             source.take(end);
             continue;
+        }
+        if head.status == 401 && bounds.refusal == IfUnauthorized::Stop {
+            return Err(Broken::Unauthorized);
         }
         return body_down(source, end, head, &parsed, respond, bounds, status, flow).await;
     }

@@ -7,11 +7,12 @@ use std::task::Poll;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, SendStream};
 use http::{Request, Response, StatusCode};
 
 use super::fields;
-use crate::http::h1::relay::Broken;
+use super::upload::{Incoming, Upload};
+use crate::http::h1::relay::{Broken, IfUnauthorized};
 use crate::http::limits::MAX_INTERIM;
 use crate::http::record::Exchange;
 use crate::http::stream::Pace;
@@ -29,9 +30,10 @@ pub(crate) enum DataError {
 pub(crate) async fn exchange(
     mut sender: SendRequest<Bytes>,
     request: Request<()>,
-    body: &mut RecvStream,
+    body: &mut Upload<'_>,
     respond: &mut SendResponse<Bytes>,
     pace: Pace<'_>,
+    refusal: IfUnauthorized,
     exchange: &mut Exchange,
 ) -> Result<(), Broken> {
     let ends = body.is_end_stream();
@@ -52,7 +54,7 @@ pub(crate) async fn exchange(
             copy(body, &mut up, pace, flow_up).await
         }
     };
-    let downwards = answer(response, respond, pace, status, flow_down);
+    let downwards = answer(response, respond, pace, refusal, status, flow_down);
     tokio::pin!(upwards, downwards);
     let mut up_is_over = false;
     loop {
@@ -73,6 +75,7 @@ async fn answer(
     mut response: ResponseFuture,
     respond: &mut SendResponse<Bytes>,
     pace: Pace<'_>,
+    refusal: IfUnauthorized,
     status: &mut Option<u16>,
     flow: &mut Flow,
 ) -> Result<(), Broken> {
@@ -115,6 +118,9 @@ async fn answer(
     let (mut parts, mut body) = answered.into_parts();
     if parts.status.is_informational() {
         return Err(unsolicited_upgrade());
+    }
+    if parts.status == StatusCode::UNAUTHORIZED && refusal == IfUnauthorized::Stop {
+        return Err(Broken::Unauthorized);
     }
     fields::strip(&mut parts.headers);
     *status = Some(parts.status.as_u16());
@@ -172,7 +178,7 @@ pub(crate) fn send_head(
 /// Moves data and trailers from one stream to another. Window is given back to the sender only as the receiver takes
 /// the data, so that no more than one window is ever held.
 pub(crate) async fn copy(
-    from: &mut RecvStream,
+    from: &mut impl Incoming,
     to: &mut SendStream<Bytes>,
     pace: Pace<'_>,
     flow: &mut Flow,
@@ -194,7 +200,7 @@ pub(crate) async fn copy(
                 }
                 let ends = from.is_end_stream();
                 send(to, data, ends, pace).await?;
-                let _ = from.flow_control().release_capacity(length);
+                from.release(length);
                 pace.deadline.set(pace.idle);
                 if ends {
                     return Ok(());

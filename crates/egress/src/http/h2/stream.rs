@@ -13,20 +13,22 @@ use wardian_events::ResponseOutcome;
 use wardian_policy::Upgrade;
 
 use super::bridge::{self, Bounds, Bridged};
+use super::upload::{Incoming, Upload};
 use super::upstream::Route;
 use super::{Streams, fields, forward};
 use crate::context::HttpConnection;
 use crate::dial::DialError;
 use crate::http::deadline::{Deadline, Expired};
 use crate::http::field::FieldError;
-use crate::http::h1::relay::Broken;
+use crate::http::h1::relay::{Broken, IfUnauthorized};
 use crate::http::head::{self, HeadError, Persistence};
-use crate::http::inject;
+use crate::http::inject::{self, Renewables};
 use crate::http::judge::{self, Asked, Permitted};
 use crate::http::limits::{MAX_BODY, MAX_DISCARD};
 use crate::http::origin::{self, Identity};
 use crate::http::record::{self, Exchange, Spoken};
 use crate::http::refusal::{About, Class, Refusal};
+use crate::http::repeat::Room;
 use crate::http::stream::Pace;
 use crate::http::tap::{self, Fields, Question};
 use crate::http::{ServeError, websocket};
@@ -161,11 +163,13 @@ impl Failed {
 
     fn broken(broken: Broken, about: About<'_>) -> Self {
         match broken {
-            Broken::NoAnswer | Broken::Unprocessed => Self::refused(Refusal::upstream(
-                "upstream_closed",
-                "the origin closed the connection without an answer",
-                about,
-            )),
+            Broken::NoAnswer | Broken::Unprocessed | Broken::Unauthorized => {
+                Self::refused(Refusal::upstream(
+                    "upstream_closed",
+                    "the origin closed the connection without an answer",
+                    about,
+                ))
+            }
             Broken::BadAnswer { reason, why } => {
                 Self::refused(Refusal::upstream(reason, &why, about))
             }
@@ -241,6 +245,7 @@ async fn run(
         max_head: limits.max_head_bytes,
         max_fields: limits.max_header_fields,
         pace,
+        refusal: IfUnauthorized::PassOn,
     };
     // The dialer has a limit of its own; so has a wait for an origin that allows no more streams.
     deadline.set(streams.timeouts.idle);
@@ -252,6 +257,15 @@ async fn run(
         method: method.as_str(),
         fields: Fields::Http2(&parts.headers),
     }));
+    deadline.lift();
+    inject::freshen(connection, &permitted.request).await;
+    deadline.set(streams.timeouts.idle);
+    let room = room_for(body, &parts.headers);
+    let mut refusal = match room {
+        Some(_) => IfUnauthorized::Stop,
+        None => IfUnauthorized::PassOn,
+    };
+    let body = &mut Upload::new(body, room.as_ref().map(Room::bytes));
     if is_websocket {
         let mut origin = streams
             .upstreams
@@ -259,12 +273,14 @@ async fn run(
             .await
             .map_err(Failed::refused)?;
         let identity = origin.identity;
-        let target = put_in(streams, &permitted, identity, &mut parts, exchange, about)?;
+        let Put {
+            headers, target, ..
+        } = put_in(streams, &permitted, identity, &parts, exchange, about)?;
         let bridged = Bridged {
             method: &method,
             target: target.as_bytes(),
             host,
-            headers: &parts.headers,
+            headers: &headers,
         };
         let tunnel = Pace {
             deadline,
@@ -289,25 +305,37 @@ async fn run(
             .route(connection, &permitted, located.take(), about)
             .await
             .map_err(Failed::refused)?;
+        let renewables;
         let done = match route {
             Route::H2 { sender, identity } => {
-                let target = put_in(streams, &permitted, identity, &mut parts, exchange, about)?;
-                let headers = parts.headers.clone();
+                let put = put_in(streams, &permitted, identity, &parts, exchange, about)?;
+                let Put {
+                    headers, target, ..
+                } = put;
+                renewables = put.renewables;
+                if renewables.is_empty() {
+                    refusal = IfUnauthorized::PassOn;
+                }
                 let request = request(connection.scheme, &method, host, &target, headers)
                     .map_err(|error| Failed::refused(unsendable(&error, about)))?;
-                forward::exchange(sender, request, body, respond, pace, exchange).await
+                forward::exchange(sender, request, body, respond, pace, refusal, exchange).await
             }
             Route::H1 {
                 mut origin,
                 slot: _slot,
             } => {
                 let identity = origin.identity;
-                let target = put_in(streams, &permitted, identity, &mut parts, exchange, about)?;
+                let put = put_in(streams, &permitted, identity, &parts, exchange, about)?;
+                renewables = put.renewables;
+                if renewables.is_empty() {
+                    refusal = IfUnauthorized::PassOn;
+                }
+                let bounds = Bounds { refusal, ..bounds };
                 let bridged = Bridged {
                     method: &method,
-                    target: target.as_bytes(),
+                    target: put.target.as_bytes(),
                     host,
-                    headers: &parts.headers,
+                    headers: &put.headers,
                 };
                 let may_be_stale = origin.reused && body.is_end_stream() && method.is_idempotent();
                 let done =
@@ -325,6 +353,15 @@ async fn run(
         };
         match done {
             Ok(()) => break,
+            Err(Broken::Unauthorized) => {
+                deadline.lift();
+                // If there is no other value, the second answer goes to the program.
+                renewables.renew().await;
+                deadline.set(streams.timeouts.idle);
+                refusal = IfUnauthorized::PassOn;
+                body.rewind();
+                exchange.up.rewind();
+            }
             // Not a byte of the body was taken, and the origin says (or its silence does) that it did nothing.
             Err(Broken::Unprocessed) if attempt < 2 && exchange.up.bytes() == 0 => {
                 streams.upstreams.forget().await;
@@ -363,6 +400,7 @@ fn asked(parts: &Parts) -> Asked<'_> {
         host_field,
         target,
         upgrade,
+        fields: Fields::Http2(&parts.headers),
     }
 }
 
@@ -428,23 +466,44 @@ fn one_length(headers: &http::HeaderMap) -> Result<(), HeadError> {
     }
 }
 
-/// Puts credentials in and records their use; returns the target as it is sent.
-fn put_in(
-    streams: &Streams,
-    permitted: &Permitted,
+/// Room to keep a body whose length is told: one without end could not be.
+fn room_for(body: &RecvStream, headers: &http::HeaderMap) -> Option<Room> {
+    if body.is_end_stream() {
+        return Room::take(0);
+    }
+    let length = headers.get(header::CONTENT_LENGTH)?;
+    Room::take(length.to_str().ok()?.parse().ok()?)
+}
+
+/// A request with its credentials.
+struct Put<'a> {
+    headers: http::HeaderMap,
+    target: String,
+    renewables: Renewables<'a>,
+}
+
+/// Puts credentials in and records their use.
+fn put_in<'a>(
+    streams: &'a Streams,
+    permitted: &'a Permitted,
     identity: Identity,
-    parts: &mut Parts,
+    parts: &Parts,
     exchange: &Exchange,
     about: About<'_>,
-) -> Result<String, Failed> {
+) -> Result<Put<'a>, Failed> {
     let connection = &streams.connection;
     let mut injection = inject::for_request(connection, &permitted.request, identity)
         .map_err(|error| Failed::refused(Refusal::unusable(&error, about)))?;
     let target = permitted.target.as_str();
+    let mut headers = parts.headers.clone();
     if injection.is_empty() {
-        return Ok(target.to_owned());
+        return Ok(Put {
+            headers,
+            target: target.to_owned(),
+            renewables: Renewables::default(),
+        });
     }
-    fields::inject(&mut parts.headers, &mut injection);
+    fields::inject(&mut headers, &mut injection);
     // Percent-encoded where it changed, so it stays ASCII.
     let target = injection.target(target).map_or_else(
         || target.to_owned(),
@@ -453,7 +512,11 @@ fn put_in(
     for credential in injection.used() {
         exchange.credential_used(connection, credential, permitted.request.rule().to_string())?;
     }
-    Ok(target)
+    Ok(Put {
+        headers,
+        target,
+        renewables: injection.renewables(),
+    })
 }
 
 fn request(

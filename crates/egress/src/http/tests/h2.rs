@@ -50,7 +50,11 @@ pub(super) fn request(method: Method, path: &str) -> Request<()> {
 }
 
 /// Sends as the window allows.
-async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes, end: bool) -> Result<(), h2::Error> {
+pub(super) async fn send(
+    stream: &mut SendStream<Bytes>,
+    mut data: Bytes,
+    end: bool,
+) -> Result<(), h2::Error> {
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
         while stream.capacity() == 0 {
@@ -77,7 +81,7 @@ async fn collect(mut body: RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h
 }
 
 impl Client {
-    async fn ask(
+    pub(super) async fn ask(
         &mut self,
         request: Request<()>,
         body: &[u8],

@@ -196,10 +196,52 @@ async fn a_websocket_handshake_carries_the_credential() {
 }
 
 #[tokio::test]
-async fn a_value_that_would_break_the_head_is_refused() {
+async fn what_is_somebody_elses_goes_nowhere_unless_allowed() {
+    let origin = mirror(Speaks::Tls(&["http/1.1"])).await;
+    let text = manifest(&origin, "\"placeholder\"", &format!("\"{HOST}\""));
+    let door = TestDoor::with(&text, options());
+    let basic = STANDARD.encode("x-access-token:of-somebody");
+    for (target, field) in [
+        ("/", "Authorization: Bearer of-somebody\r\n".to_owned()),
+        ("/", format!("Authorization: Basic {basic}\r\n")),
+        ("/", "PRIVATE-TOKEN: of-somebody\r\n".to_owned()),
+        (
+            "/",
+            format!("X-Api-Key: {PLACEHOLDER}\r\nAuthorization: Bearer of-somebody\r\n"),
+        ),
+        ("/x?a=1&Access_Token=of-somebody", String::new()),
+    ] {
+        let asked = format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n{field}\r\n");
+        let (head, body) = door.https().await.ask(&asked).await;
+        assert_eq!(status(&head), 403, "{asked}");
+        assert!(String::from_utf8_lossy(&body).contains("foreign_credential"));
+    }
+    assert_eq!(origin.connections(), 0);
+    for (target, field) in [
+        ("/", String::new()),
+        ("/", "Authorization: \r\n".to_owned()),
+        (
+            "/x?page_token=2",
+            format!("Authorization: Bearer {PLACEHOLDER}\r\n"),
+        ),
+    ] {
+        let asked = format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n{field}\r\n");
+        let (head, _) = door.https().await.ask(&asked).await;
+        assert_eq!(status(&head), 200, "{asked}");
+    }
+    let door = TestDoor::with(&format!("{text}foreign = \"allow\"\n"), options());
+    let asked =
+        format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer of-somebody\r\n\r\n");
+    let (head, body) = door.https().await.ask(asked).await;
+    assert_eq!(status(&head), 200);
+    assert!(String::from_utf8_lossy(&body).contains("of-somebody"));
+}
+
+#[tokio::test]
+async fn an_empty_value_is_refused() {
     let origin = mirror(Speaks::Tls(&["http/1.1"])).await;
     let options = Options {
-        secrets: vec![("key", PLACEHOLDER, "a\r\nX-Evil: 1")],
+        secrets: vec![("key", PLACEHOLDER, "")],
         ..Options::default()
     };
     let door = TestDoor::with(

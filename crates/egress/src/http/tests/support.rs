@@ -12,12 +12,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use wardian_credentials::{Current, Value};
 use wardian_policy::{CredentialName, Destination, Host, Port, Scheme};
-use zeroize::Zeroizing;
 
 use crate::CertificateAuthority;
 use crate::context::{DoorLimits, HttpConnection, PolicyCell, Shared, TlsName};
-use crate::credentials::{Credential, Credentials};
+use crate::credentials::{Credential, Credentials, Renewal};
 use crate::dial::Alpn;
 use crate::http::{ConnectionTotals, ServeError, serve};
 use crate::names::Names;
@@ -236,6 +236,8 @@ impl Deref for TestDoor {
 pub(super) struct Options {
     pub(super) limits: DoorLimits,
     pub(super) secrets: Vec<(&'static str, &'static str, &'static str)>,
+    /// Who renews all of them.
+    pub(super) renewal: Option<Arc<dyn Renewal>>,
     pub(super) journal_bytes: usize,
     pub(super) resolves_to: &'static str,
 }
@@ -245,6 +247,7 @@ impl Default for Options {
         Self {
             limits: DoorLimits::default(),
             secrets: Vec::new(),
+            renewal: None,
             journal_bytes: usize::MAX,
             resolves_to: "127.0.0.1",
         }
@@ -274,11 +277,14 @@ impl TestDoor {
         for (name, placeholder, secret) in options.secrets {
             let name = CredentialName::new(name).unwrap();
             let spec = policy.credential(&name).unwrap().clone();
-            let credential = Credential::new(
-                placeholder.to_owned(),
-                Zeroizing::new(secret.to_owned()),
-                spec,
-            );
+            let value = Value::new(secret).unwrap();
+            let current = Current {
+                value,
+                generation: 0,
+                expires: None,
+            };
+            let renewal = options.renewal.clone();
+            let credential = Credential::new(placeholder.to_owned(), current, spec, renewal);
             credentials.insert(name, credential);
         }
         let address: std::net::IpAddr = options.resolves_to.parse().unwrap();

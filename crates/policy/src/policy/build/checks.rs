@@ -17,7 +17,9 @@ pub(super) fn refuse_secrets_in_environment(
         };
         let holds = |spec: &&CredentialSpec| match spec.source() {
             CredentialSource::Env(names) => names.iter().any(|name| name == outside.as_str()),
-            CredentialSource::File(_) | CredentialSource::Command(_) => false,
+            CredentialSource::File(_)
+            | CredentialSource::Command(_)
+            | CredentialSource::Login(_) => false,
         };
         if let Some(spec) = credentials.iter().map(|it| &it.value).find(holds) {
             return Err(PolicyError::SecretInEnvironment {

@@ -18,7 +18,16 @@ fn options_then_file_then_presets() {
         .into_iter()
         .map(|rule| rule.id)
         .collect();
-    assert_eq!(ids, ["--allow#1", "--allow#2", "policy.toml#1", "claude#1"]);
+    assert_eq!(
+        ids,
+        [
+            "--allow#1",
+            "--allow#2",
+            "policy.toml#1",
+            "claude#1",
+            "claude#2"
+        ]
+    );
     let denied = "[[egress]]\nhost = \"b.example.com\"\naction = \"deny\"\n";
     let policy = build_from(denied, &["b.example.com:8443"], &[]).unwrap();
     assert!(connect(&policy, "b.example.com", 443).is_err());
@@ -177,7 +186,7 @@ fn a_manifest_replaces_a_presets_credential() {
     let policy = build_from(text, &[], &["claude"]).unwrap();
     let name = crate::CredentialName::new("anthropic-api-key").unwrap();
     assert_eq!(policy.credential(&name).unwrap().source().kind(), "file");
-    assert_eq!(policy.credentials().count(), 3);
+    assert_eq!(policy.credentials().count(), 4);
 }
 
 #[test]

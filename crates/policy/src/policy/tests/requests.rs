@@ -339,7 +339,8 @@ fn presets_bring_their_own_credentials() {
         [
             "anthropic-api-key",
             "anthropic-auth-token",
-            "claude-code-oauth-token"
+            "claude-code-oauth-token",
+            "claude-login"
         ]
     );
     let elsewhere = request(&policy, "POST", "example.com", "/").unwrap();

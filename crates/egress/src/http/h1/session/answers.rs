@@ -33,7 +33,7 @@ where
     ) -> Result<After, ServeError> {
         let about = self.about(head, permitted);
         let (refusal, outcome) = match broken {
-            Broken::NoAnswer | Broken::Unprocessed | Broken::Reset(_) => {
+            Broken::NoAnswer | Broken::Unprocessed | Broken::Unauthorized | Broken::Reset(_) => {
                 let why = "the origin closed the connection without an answer";
                 (
                     Refusal::upstream("upstream_closed", why, about),

@@ -9,7 +9,7 @@ TRIES = 60
 
 def attack(number):
     path = ctypes.create_string_buffer(b"./one")
-    arguments = (ctypes.c_char_p * 3)(b"a program", b"2", None)
+    arguments = (ctypes.c_char_p * 3)(b"a program", b"4", None)
     libc = ctypes.CDLL(None)
     # memcpy by a thread that waits for no lock of the interpreter's while it runs.
     names = ctypes.create_string_buffer(b"one" + b"two")
@@ -32,7 +32,7 @@ for number in range(TRIES):
         attack(number)
     children.append(child)
     if len(children) % 10 == 0:
-        # All of them live for two seconds: what they run can be seen.
+        # All of them live for four seconds: what they run can be seen.
         time.sleep(1)
         for child in children[-10:]:
             try:

@@ -23,6 +23,8 @@ pub(super) struct Looked {
     directory: OwnedFd,
     pub(super) process: Pid,
     pub(super) start: Start,
+    /// What it has run so far, if that can be told.
+    pub(super) before: Option<Program>,
 }
 
 /// Takes down what a waiting thread asks for. What cannot be read is left empty, and `unreadable` says so; the
@@ -40,10 +42,12 @@ pub(super) fn at(processes: &Processes, call: &WaitingExec) -> SyscallResult<Loo
     let read = read_directory(&directory, &mut start)
         .and_then(|()| read_program(&directory, call, &mut start.program));
     start.unreadable = read.err().map(|error| error.to_string());
+    let before = runs(&directory);
     Ok(Looked {
         directory,
         process,
         start,
+        before,
     })
 }
 
@@ -174,10 +178,13 @@ const SEARCHABLE: u32 = 0o111;
 
 /// What the process runs by now; `None` if it is over.
 pub(super) fn again(processes: &Processes, process: Pid) -> Option<Program> {
-    let directory = processes.process(process).ok()?;
-    let executable = procfs::link(&directory, "exe").ok()?;
+    runs(&processes.process(process).ok()?)
+}
+
+fn runs(directory: &OwnedFd) -> Option<Program> {
+    let executable = procfs::link(directory, "exe").ok()?;
     let mut text = Vec::new();
-    procfs::open(&directory, "cmdline")
+    procfs::open(directory, "cmdline")
         .ok()?
         .take(MOST_BYTES as u64 + 1)
         .read_to_end(&mut text)

@@ -14,12 +14,19 @@ use wardian_linux::{SyscallError, SyscallResult, process};
 
 use super::look::{self, Looked};
 use super::pipe::Pipe;
-use super::{Call, NOT_PERMITTED, Report, Start};
+use super::{Call, NOT_PERMITTED, Program, Report, Start};
 use crate::builtin::protocol::Ended;
 
-/// When a process is looked at again: once the call that started it is certainly over on most machines, and for
-/// those that it was not, much later.
-const LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
+/// When a process is looked at again, each time after the last: once the call that started it is over on most
+/// machines, and, where it runs something else or the call seems not to be over, later.
+const LOOKS: [Duration; 4] = [
+    Duration::from_millis(10),
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+];
+/// The first look after which something else is reported.
+const SURE: usize = 1;
 /// Handled in one turn, so that nothing else waits for long.
 const AT_ONCE: usize = 16;
 /// What events of the listener carry. Those of processes carry their numbers, which are greater.
@@ -43,6 +50,7 @@ struct Watched {
     pidfd: OwnedFd,
     began: Instant,
     start: Start,
+    before: Option<Program>,
 }
 
 impl Watch {
@@ -137,7 +145,12 @@ impl Watch {
         if looked.is_absent() {
             return Ok(self.listener.refuse(call.id, NO_ENTRY)?);
         }
-        let Looked { process, start, .. } = looked;
+        let Looked {
+            process,
+            start,
+            before,
+            ..
+        } = looked;
         let pidfd = rustix::process::pidfd_open(process, PidfdFlags::empty());
         let CallId(id) = call.id;
         if !self.listener.is_waiting(call.id) {
@@ -151,7 +164,7 @@ impl Watch {
         })?;
         // Too many open files: its end goes unseen.
         if let Ok(pidfd) = pidfd {
-            self.watch(process, pidfd, start);
+            self.watch(process, pidfd, start, before);
         }
         Ok(())
     }
@@ -168,12 +181,12 @@ impl Watch {
         }
     }
 
-    fn watch(&mut self, process: Pid, pidfd: OwnedFd, start: Start) {
+    fn watch(&mut self, process: Pid, pidfd: OwnedFd, start: Start, before: Option<Program>) {
         let pid = process.as_raw_nonzero().get();
         let began = Instant::now();
         self.again[0].push_back((began + LOOKS[0], pid));
         if let Some(watched) = self.watched.get_mut(&pid) {
-            (watched.began, watched.start) = (began, start);
+            (watched.began, watched.start, watched.before) = (began, start, before);
             return;
         }
         // Only who was waited for tells how it ended. Hangups are told without asking.
@@ -187,6 +200,7 @@ impl Watch {
                 pidfd,
                 began,
                 start,
+                before,
             };
             self.watched.insert(pid, watched);
         }
@@ -225,9 +239,13 @@ impl Watch {
         if look::is_as_asked(&self.processes, process, &watched.start, &program) {
             return;
         }
+        // The same as before: it may still be on its way, on a machine that is very busy.
+        let has_begun = watched.before.as_ref() != Some(&program);
         match LOOKS.get(attempt + 1) {
-            Some(later) => self.again[attempt + 1].push_back((Instant::now() + *later, pid)),
-            None => {
+            Some(later) if attempt < SURE || !has_begun => {
+                self.again[attempt + 1].push_back((Instant::now() + *later, pid))
+            }
+            _ => {
                 let pid = pid.unsigned_abs();
                 let _ = self.pipe.send(&Report::Found { pid, program });
             }

@@ -1,6 +1,7 @@
 //! Session clones: the agent does anything to its repository, and the user's own does not notice until told to.
 
 mod applied;
+mod lfs;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -22,6 +22,7 @@ const USER: &str = "wardian-test";
 const PROGRAMS: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("git", "git"),
+    ("git-lfs", "git-lfs"),
     ("openssl", "openssl"),
     ("gcc", "gcc"),
     ("g++", "g++"),

@@ -19,6 +19,7 @@ pub mod confined;
 pub mod hazards;
 pub mod identity;
 pub mod origin;
+mod pointer;
 pub mod refs;
 pub mod repository;
 pub mod review;

@@ -28,6 +28,7 @@ use crate::confined::{
     Change, Commit, Confined, ConfinedError, Content, Difference, Git, Mode, SessionError,
     SessionRepository, Side, View,
 };
+use crate::pointer::Pointer;
 use crate::refs::{self, RefChange, RefsError, SessionRefs};
 use crate::repository::RepositoryError;
 use crate::transfer;
@@ -130,7 +131,11 @@ impl Review {
         let changes = list(workspace, &tree, &tracked)?;
         let steps = steps(&changes, |path, kind| open_file(&upper, path, kind));
         let work_tree = confined.tree_with(id(base.tree.as_deref()), steps)?;
-        let uncommitted = confined.differences(head, work_tree)?;
+        let mut uncommitted = confined.differences(head, work_tree)?;
+        if session.open_at(Path::new("lfs"), OFlags::PATH)?.is_some() {
+            let open = |path: &BString| open_file(&upper, path, FileKind::Plain);
+            drop_committed_large_files(&mut uncommitted, &confined, open)?;
+        }
         let refs = moved(&session_refs, &known, &base);
         let new = refs.iter().filter_map(|change| change.new);
         let tips: Vec<_> = new.chain(head).collect();
@@ -380,6 +385,30 @@ fn named(base: &Base, kind: &str, name: &str) -> Option<FullName> {
 
 fn id(hex: Option<&str>) -> Option<ObjectId> {
     ObjectId::from_hex(hex?.as_bytes()).ok()
+}
+
+/// A file of Git LFS that is what `HEAD`'s pointer says is committed, though its bytes are others.
+fn drop_committed_large_files(
+    uncommitted: &mut Vec<Difference>,
+    git: &Confined<'_>,
+    open: impl Fn(&BString) -> io::Result<Box<dyn Read>>,
+) -> Result<(), ReviewError> {
+    let mut left = Vec::new();
+    for file in uncommitted.drain(..) {
+        let sides = (file.old, file.new);
+        if let (Some(old), Some(new)) = sides
+            && old.mode == new.mode
+            && !file.is_submodule()
+            && let Some(pointer) = Pointer::parse(&git.blob(&old.id)?)
+            && let Ok(content) = open(&file.path)
+            && matches!(pointer.names(content, &mut io::sink()), Ok(true))
+        {
+            continue;
+        }
+        left.push(file);
+    }
+    *uncommitted = left;
+    Ok(())
 }
 
 /// The session's own branch counts once it leads somewhere else than the commit it was made at.

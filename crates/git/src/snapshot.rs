@@ -42,6 +42,7 @@ use wardian_filesystem::snapshot::{
 use wardian_linux::SyscallError;
 
 use crate::base::{self, Base};
+use crate::pointer::{LARGEST_POINTER, Pointer};
 use conversion::{Converter, Treatment};
 use layout::{Directory, Found, Layout};
 use objects::{Failure, Objects};
@@ -203,10 +204,10 @@ impl Shared {
     fn large_file(&self, layout: &Layout, position: usize) -> Result<Option<Content>, Failure> {
         let id = &layout.entry(position).id;
         let stored = self.objects.size(id)?;
-        if stored > lfs::LARGEST_POINTER || layout.size(position) == Some(stored) {
+        if stored > LARGEST_POINTER || layout.size(position) == Some(stored) {
             return Ok(None);
         }
-        let pointer = lfs::Pointer::parse(&self.objects.bytes(id)?);
+        let pointer = Pointer::parse(&self.objects.bytes(id)?);
         Ok(pointer.and_then(|pointer| self.lfs.open(&pointer)))
     }
 

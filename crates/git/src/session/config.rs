@@ -24,6 +24,14 @@ use text::ConfigText;
 /// The user's, as opposed to a repository's.
 const OWN: &[Scope] = &[Scope::System, Scope::User];
 
+/// What `git lfs install` writes: the one filter that comes along, in words of ours. See git-lfs-install(1).
+const LARGE_FILES: &[(&str, &str)] = &[
+    ("clean", "git-lfs clean -- %f"),
+    ("smudge", "git-lfs smudge -- %f"),
+    ("process", "git-lfs filter-process"),
+    ("required", "true"),
+];
+
 /// Text of the session's `.git/config`.
 pub(super) fn of_session(repository: &Repository) -> Vec<u8> {
     let config = repository.config();
@@ -50,6 +58,9 @@ pub(super) fn of_session(repository: &Repository) -> Vec<u8> {
     for setting in own.of_this_repository.into_iter().chain(repository) {
         carry(&mut text, setting);
     }
+    if filters_large_files(config.settings().iter()) {
+        put_large_files(&mut text);
+    }
     turn_off_signing(&mut text, &signing(config));
     text.into_bytes()
 }
@@ -59,6 +70,9 @@ pub(crate) fn of_user(config: &Config) -> Vec<u8> {
     let mut text = ConfigText::default();
     for setting in Own::sort(config).of_all_repositories {
         carry(&mut text, setting);
+    }
+    if filters_large_files(config.of_scopes(OWN)) {
+        put_large_files(&mut text);
     }
     let all = OWN.iter().copied();
     let on = signing_of(config, |scope| all.clone().any(|own| own == scope));
@@ -91,6 +105,21 @@ fn turn_off_signing(text: &mut ConfigText, signing: &Signing) {
     };
     for (section, key) in keys.iter().filter_map(|key| key.split_once('.')) {
         put(text, section, key, "false");
+    }
+}
+
+/// Without its filter, files of Git LFS that change inside would be committed whole.
+fn filters_large_files<'a>(mut settings: impl Iterator<Item = &'a Setting>) -> bool {
+    settings.any(|setting| {
+        let subsection = setting.subsection.as_ref().map(|name| name.as_slice());
+        let is_filter = setting.section == "filter" && subsection == Some(b"lfs");
+        is_filter && matches!(setting.key.as_str(), "clean" | "process")
+    })
+}
+
+fn put_large_files(text: &mut ConfigText) {
+    for (key, value) in LARGE_FILES {
+        let _ = text.set("filter", Some("lfs".into()), key, value);
     }
 }
 

@@ -498,3 +498,29 @@ fn large_file_storage() {
     fixture.shell("cd repo/.git/lfs && rmdir objects && ln -s /etc objects");
     assert_eq!(fixture.repository("repo").lfs(), None);
 }
+
+#[test]
+fn the_filter_of_large_files_comes_along_in_our_words() {
+    let fixture = Fixture::with_repository("");
+    let filter = |fixture: &Fixture| {
+        let session = fixture.session(&fixture.repository("repo"), &Fixture::options());
+        fixture.shell_in(
+            &session.upper(),
+            "git config --file .git/config --get-regexp '^filter' || true",
+        )
+    };
+    assert_eq!(filter(&fixture), "");
+    for place in ["repo/.git/config", "home/.gitconfig"] {
+        fixture.shell(&format!(
+            "git config --file {place} filter.lfs.clean 'touch sang; cat' && git config --file {place} filter.lfs.other touch"
+        ));
+        assert_eq!(
+            filter(&fixture),
+            "filter.lfs.clean git-lfs clean -- %f\nfilter.lfs.smudge git-lfs smudge -- %f\n\
+             filter.lfs.process git-lfs filter-process\nfilter.lfs.required true\n"
+        );
+        fixture.shell(&format!(
+            "git config --file {place} --remove-section filter.lfs"
+        ));
+    }
+}

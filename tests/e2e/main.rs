@@ -7,6 +7,7 @@ mod briefing;
 mod clients;
 mod cp;
 mod crash;
+mod custody;
 mod disk;
 mod dns;
 mod fail_closed;

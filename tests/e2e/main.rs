@@ -15,6 +15,7 @@ mod hosts;
 mod http;
 mod identity;
 mod ipc;
+mod journal;
 mod kernel;
 mod logins;
 mod memory;

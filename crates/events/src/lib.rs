@@ -4,7 +4,7 @@
 //! - [`journal`]: the append-only file that they go to, one JSON object a line, each line carrying the SHA-256 of the
 //!   line before it. A record is in the file before [`Journal::append`] returns; a journal that could not write once
 //!   refuses ever after, so that "no record, no action" holds.
-//! - [`mod@read`]: streaming and following a journal while it grows.
+//! - [`mod@read`]: streaming and following a journal while it grows, over all the files that it has come to.
 //! - [`mod@verify`]: checking the chain and naming the first record that breaks it.
 //! - [`mod@tally`]: counting what was allowed and denied, for summaries.
 //! - [`mod@visible`]: making control characters, escape sequences and invisible letters of hostile text visible.
@@ -15,6 +15,7 @@ pub mod event;
 pub mod journal;
 mod lines;
 pub mod read;
+mod segments;
 pub mod tally;
 pub mod verify;
 pub mod visible;
@@ -30,8 +31,11 @@ pub use event::{
     ProtocolError, Request, RequestId, Response, ResponseOutcome, SandboxStarted, SandboxStopped,
     SelfProbe, StopCause, TornTail, Verdict,
 };
-pub use journal::{Flusher, Journal, JournalError, MemorySink, ReopenError, Reopened, Sink};
+pub use journal::{
+    Bounds, Flusher, Journal, JournalError, MemorySink, ReopenError, Reopened, Sink,
+};
 pub use read::{Entry, Follow, ReadError, Records, follow, last, read};
+pub use segments::Segments;
 pub use tally::Tally;
 pub use verify::{Broken, BrokenReason, Expect, Verified, VerifyError, verify, verify_reader};
 pub use visible::{visible, visible_bytes, visible_json};

@@ -30,12 +30,21 @@ pub(crate) enum Line<'a> {
 
 impl<R: Read> Lines<R> {
     pub(crate) fn new(input: R) -> Self {
+        Self::after(0, input)
+    }
+
+    /// Of what follows `count` lines that were read elsewhere.
+    pub(crate) fn after(count: u64, input: R) -> Self {
         Self {
             input: BufReader::with_capacity(64 * 1024, input),
             buffer: Vec::new(),
             offset: 0,
-            count: 0,
+            count,
         }
+    }
+
+    pub(crate) fn get_ref(&self) -> &R {
+        self.input.get_ref()
     }
 
     /// Bytes of the whole lines so far.

@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::chain::Record;
 use crate::lines::{Line, Lines, MAX_LINE};
+use crate::segments::{Segments, first_record};
 
 /// One record as read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,13 +47,23 @@ pub enum ReadError {
 }
 
 /// The records of the journal at `path`, up to its present end.
-pub fn read(path: &Path) -> Result<Records<File>, ReadError> {
-    Ok(Records::new(open(path)?))
+pub fn read(path: &Path) -> Result<Records<Segments>, ReadError> {
+    Ok(Records::new(Segments::open(path)?))
 }
 
 /// The last whole record of the journal at `path`, without reading what is before it; `None` if there is none.
 pub fn last(path: &Path) -> Result<Option<Entry>, ReadError> {
-    let mut file = open(path)?;
+    match last_of(open(path)?)? {
+        Some(entry) => Ok(Some(entry)),
+        // No segment ends like this, but for the first that has nothing yet; so hardly anything is read here.
+        None => Records::new(Segments::open(path)?)
+            .filter(|entry| !matches!(entry, Err(ReadError::Torn { .. })))
+            .last()
+            .transpose(),
+    }
+}
+
+fn last_of(mut file: File) -> Result<Option<Entry>, ReadError> {
     let end = file.seek(SeekFrom::End(0)).map_err(ReadError::Read)?;
     // A torn tail, the newline before it, the record, the newline before that.
     let most = 2 * (MAX_LINE as u64 + 1);
@@ -161,16 +172,16 @@ fn entry(line: u64, bytes: &[u8]) -> Result<Entry, ReadError> {
 
 /// Reads the journal at `path` from its beginning and then on as it grows.
 pub fn follow(path: &Path) -> Result<Follow, ReadError> {
-    let watch = watch(path).ok();
-    Ok(Follow {
-        lines: Lines::new(open(path)?),
-        watch,
-    })
+    Follow::after(path, 0)
 }
 
 /// A reader that waits at the end of the journal. It never ends by itself: who asks decides.
 #[derive(Debug)]
 pub struct Follow {
+    path: PathBuf,
+    /// Sealed segments that are not read yet.
+    sealed: Option<Lines<Segments>>,
+    /// What grew when we last looked; may be sealed by now.
     lines: Lines<File>,
     /// None where the host has no inotify to spare; then it looks every so often.
     watch: Option<OwnedFd>,
@@ -186,8 +197,17 @@ impl Follow {
     pub fn next(&mut self, wait: Duration) -> Result<Option<Entry>, ReadError> {
         let deadline = Instant::now() + wait;
         loop {
+            if let Some(entry) = self.next_sealed()? {
+                return Ok(Some(entry));
+            }
+            // Asked first, so that what was written before it was sealed is read.
+            let is_sealed = !self.is_growing().map_err(ReadError::Read)?;
             match step(&mut self.lines) {
                 Ok(Some(entry)) => return Ok(Some(entry)),
+                Ok(None) if is_sealed => {
+                    *self = Self::after(&self.path, self.lines.count())?;
+                    continue;
+                }
                 Ok(None) => {}
                 // Read anew from the line's start: a writer that died half-way has successors who cut it off.
                 Err(ReadError::Torn { .. }) => {
@@ -199,6 +219,48 @@ impl Follow {
             if left.is_zero() || !self.wait(left).map_err(ReadError::Read)? {
                 return Ok(None);
             }
+        }
+    }
+
+    /// Follows what comes after `count` records.
+    fn after(path: &Path, count: u64) -> Result<Self, ReadError> {
+        let watch = watch(path).ok();
+        let mut sealed = Segments::open_from(path, count + 1)?;
+        let growing = match sealed.take_growing() {
+            Some(growing) => growing,
+            None => open(path)?,
+        };
+        let before = first_record(&growing)
+            .map_err(ReadError::Read)?
+            .map_or(count, |first| first - 1);
+        Ok(Self {
+            path: path.to_owned(),
+            sealed: Some(Lines::after(count, sealed)),
+            lines: Lines::after(before, growing),
+            watch,
+        })
+    }
+
+    fn next_sealed(&mut self) -> Result<Option<Entry>, ReadError> {
+        let entry = match &mut self.sealed {
+            Some(lines) => step(lines)?,
+            None => None,
+        };
+        if entry.is_none() {
+            self.sealed = None;
+        }
+        Ok(entry)
+    }
+
+    /// Whether what we have open is still what grows.
+    fn is_growing(&self) -> io::Result<bool> {
+        let identity = |status: rustix::fs::Stat| (status.st_dev, status.st_ino);
+        let ours = identity(rustix::fs::fstat(self.lines.get_ref())?);
+        match rustix::fs::lstat(&self.path) {
+            Ok(there) => Ok(identity(there) == ours),
+            // The sandbox was removed: nothing more will come.
+            Err(rustix::io::Errno::NOENT) => Ok(true),
+            Err(errno) => Err(errno.into()),
         }
     }
 
@@ -226,7 +288,10 @@ impl Follow {
 
 fn watch(path: &Path) -> io::Result<OwnedFd> {
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-    let flags = inotify::WatchFlags::MODIFY | inotify::WatchFlags::DONT_FOLLOW;
+    // The count of its names is an attribute of a file: it changes when the file is sealed.
+    let flags = inotify::WatchFlags::MODIFY
+        | inotify::WatchFlags::ATTRIB
+        | inotify::WatchFlags::DONT_FOLLOW;
     inotify::add_watch(&watch, path, flags)?;
     Ok(watch)
 }

@@ -13,7 +13,8 @@ use serde::Deserialize;
 use crate::chain::{Anchor, Digest, Seq};
 use crate::clock::Timestamp;
 use crate::lines::{Line, Lines};
-use crate::read::{self, ReadError};
+use crate::read::ReadError;
+use crate::segments::Segments;
 
 /// What the caller knows about a journal, to be held against it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,7 +30,7 @@ pub struct Expect<'a> {
 pub struct Verified {
     /// Where the journal stands; worth keeping elsewhere.
     pub anchor: Anchor,
-    /// Bytes of the whole lines.
+    /// Bytes of the whole lines, of all segments.
     pub length: u64,
     pub end: End,
     /// Bytes behind the last whole line: a record that is being written, or whose writer died.
@@ -52,15 +53,23 @@ pub enum End {
 
 /// Where a chain breaks first.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
+#[error("line {line}{}: {reason}", in_file(.file))]
 pub struct Broken {
-    /// From 1.
+    /// From 1, over all segments.
     pub line: u64,
-    /// Where the line starts, in bytes.
+    /// The sealed segment that it is in, if it is in one.
+    pub file: Option<Box<str>>,
+    /// Where the line starts in its file (unpacked), in bytes.
     pub offset: u64,
     /// The number that the record itself claims, if it can be read.
     pub seq: Option<Seq>,
     pub reason: BrokenReason,
+}
+
+fn in_file(file: &Option<Box<str>>) -> String {
+    file.as_ref()
+        .map(|file| format!(" (in {file})"))
+        .unwrap_or_default()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +78,8 @@ pub enum BrokenReason {
     NotARecord(String),
     #[error("too long to be a journal record")]
     TooLong,
+    #[error("the segment cannot be unpacked: {0}")]
+    Packing(String),
     #[error(
         "record {found} stands where record {expected} belongs: records were removed, added or moved"
     )]
@@ -93,6 +104,7 @@ impl BrokenReason {
         match self {
             BrokenReason::NotARecord(_) => "not_a_record",
             BrokenReason::TooLong => "too_long",
+            BrokenReason::Packing(_) => "packing",
             BrokenReason::Sequence { .. } => "sequence",
             BrokenReason::Prev { .. } => "prev",
             BrokenReason::Genesis { .. } => "genesis",
@@ -113,9 +125,30 @@ pub enum VerifyError {
     Broken(#[from] Broken),
 }
 
-/// Checks the journal at `path` up to its present end.
+/// Checks the journal at `path`, with all its segments, up to its present end.
 pub fn verify(path: &Path, expect: &Expect<'_>) -> Result<Verified, VerifyError> {
-    verify_reader(read::open(path).map_err(VerifyError::Open)?, expect)
+    verify_segments(
+        &mut Segments::open(path).map_err(VerifyError::Open)?,
+        expect,
+    )
+}
+
+/// As [`verify_reader`]; what is broken is named by its file.
+pub(crate) fn verify_segments(
+    segments: &mut Segments,
+    expect: &Expect<'_>,
+) -> Result<Verified, VerifyError> {
+    verify_reader(&mut *segments, expect).map_err(|error| match error {
+        VerifyError::Broken(broken) => {
+            let (file, offset) = segments.place(broken.offset);
+            VerifyError::Broken(Broken {
+                file: file.map(Box::from),
+                offset,
+                ..broken
+            })
+        }
+        error => error,
+    })
 }
 
 /// Checks a journal from any reader, in memory bounded by its longest line.
@@ -126,21 +159,27 @@ pub fn verify_reader(input: impl Read, expect: &Expect<'_>) -> Result<Verified, 
         let (line, offset) = (lines.count() + 1, lines.offset());
         let broken = |(seq, reason)| Broken {
             line,
+            file: None,
             offset,
             seq,
             reason,
         };
-        match lines.next().map_err(VerifyError::Read)? {
-            Line::Whole(bytes) => chain.link(bytes).map_err(broken)?,
-            Line::TooLong => return Err(broken((None, BrokenReason::TooLong)).into()),
-            Line::Torn(bytes) => break Some(bytes.len() as u64),
-            Line::End => break None,
+        match lines.next() {
+            Ok(Line::Whole(bytes)) => chain.link(bytes).map_err(broken)?,
+            Ok(Line::TooLong) => return Err(broken((None, BrokenReason::TooLong)).into()),
+            Ok(Line::Torn(bytes)) => break Some(bytes.len() as u64),
+            Ok(Line::End) => break None,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(broken((None, BrokenReason::Packing(error.to_string()))).into());
+            }
+            Err(error) => return Err(VerifyError::Read(error)),
         }
     };
     let (line, offset) = (lines.count() + 1, lines.offset());
     chain.finish(torn_tail, offset).map_err(|reason| {
         Broken {
             line,
+            file: None,
             offset,
             seq: None,
             reason,

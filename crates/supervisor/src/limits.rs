@@ -272,7 +272,9 @@ pub(crate) fn reached(limits: &Limits, how: &How) -> Option<LimitReached> {
         How::TimeLimit => (LimitKind::Time, limits.time()?.to_string()),
         How::DiskLimit => (LimitKind::Disk, limits.disk()?.to_string()),
         // What the kernel enforces, the cgroup tells.
-        How::MemoryLimit | How::Program(_) | How::ClientGone | How::Lost(_) => return None,
+        How::MemoryLimit | How::JournalFull | How::Program(_) | How::ClientGone | How::Lost(_) => {
+            return None;
+        }
     };
     Some(LimitReached {
         limit: kind.name().to_owned(),

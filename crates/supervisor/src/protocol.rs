@@ -42,6 +42,8 @@ pub struct Start {
     pub directory: PathBuf,
     pub spec: SandboxSpec,
     pub policy: PolicySources,
+    /// Most bytes of records that this run may write; `None` is the usual.
+    pub journal: Option<u64>,
     pub log: LogLevel,
 }
 
@@ -164,11 +166,16 @@ pub enum How {
     DiskLimit,
     /// The policy's memory limit was exceeded, and the kernel chose pid 1 to end.
     MemoryLimit,
+    /// It wrote more on its record than it may.
+    JournalFull,
     /// The client closed its connection, or died.
     ClientGone,
     /// Pid 1 was killed, or the supervisor could not go on.
     Lost(String),
 }
+
+/// The name under which [`How::JournalFull`] is among the limits.
+pub const JOURNAL: &str = "journal";
 
 /// A start that did not happen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

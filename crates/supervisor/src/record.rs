@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use wardian_events::{
-    Command, CommandExited, CommandStarted, Event, Exit, Journal, LimitReached, PolicyInForce,
-    PrivilegeMode, SandboxStarted, SandboxStopped, StopCause, SystemClock, Tally,
+    Bounds, Command, CommandExited, CommandStarted, Event, Exit, Journal, LimitReached,
+    PolicyInForce, PrivilegeMode, SandboxStarted, SandboxStopped, StopCause, SystemClock, Tally,
 };
 use wardian_linux::landlock;
 use wardian_policy::Policy;
@@ -20,7 +20,7 @@ use wardian_sandbox::state::SandboxDirectory;
 
 use crate::failure::Failed;
 use crate::limits::Placed;
-use crate::protocol::{End, How};
+use crate::protocol::{End, How, JOURNAL};
 use crate::sweep::{self, HowEnded, Settled, unix_time};
 
 /// The program is the first command of its sandbox.
@@ -32,6 +32,7 @@ pub(crate) struct Recorder {
     directory: SandboxDirectory,
     record: SandboxRecord,
     journal: Journal,
+    bounds: Bounds,
     spec: SandboxSpec,
     begun: Instant,
     janitor: Option<Arc<Janitor>>,
@@ -52,6 +53,7 @@ impl Recorder {
         directory: &SandboxDirectory,
         spec: &SandboxSpec,
         privilege: Privilege,
+        bounds: Bounds,
     ) -> Result<Self, Failed> {
         let record = SandboxRecord {
             command: shown(spec),
@@ -63,11 +65,12 @@ impl Recorder {
             cgroups: Vec::new(),
             ended: None,
         };
-        let journal = open_journal(directory, &record)?;
+        let journal = open_journal(directory, &record, bounds)?;
         Ok(Self {
             directory: directory.clone(),
             record,
             journal,
+            bounds,
             spec: spec.clone(),
             begun: Instant::now(),
             janitor: None,
@@ -152,6 +155,15 @@ impl Recorder {
         self.append(&Event::LimitReached(reached))
     }
 
+    /// There is room for this when there is for nothing else.
+    pub(crate) fn journal_was_full(&mut self) -> Result<(), Failed> {
+        self.limit_reached(LimitReached {
+            limit: JOURNAL.to_owned(),
+            value: format!("{} bytes", self.bounds.run),
+            action: "the sandbox was ended".to_owned(),
+        })
+    }
+
     pub(crate) fn command_exited(&self, ended: Ended) -> Result<(), Failed> {
         self.append(&Event::CommandExited(CommandExited {
             command: PROGRAM,
@@ -230,7 +242,9 @@ impl Recorder {
         self.append(&Event::SandboxStopped(SandboxStopped {
             cause: match how {
                 How::Program(_) => StopCause::Exited,
-                How::TimeLimit | How::DiskLimit | How::MemoryLimit => StopCause::Limit,
+                How::TimeLimit | How::DiskLimit | How::MemoryLimit | How::JournalFull => {
+                    StopCause::Limit
+                }
                 How::ClientGone => StopCause::Requested,
                 How::Lost(_) => StopCause::Failed,
             },
@@ -266,18 +280,23 @@ fn always_enforced() -> impl Iterator<Item = String> {
 
 /// Writes the record too. Whatever the moment at which this is cut off, a clean-up knows what to do: a
 /// directory without a record is nothing, a record that tells of no end is of a sandbox that was killed.
-fn open_journal(directory: &SandboxDirectory, record: &SandboxRecord) -> Result<Journal, Failed> {
+fn open_journal(
+    directory: &SandboxDirectory,
+    record: &SandboxRecord,
+    bounds: Bounds,
+) -> Result<Journal, Failed> {
     let (path, name) = (directory.journal(), directory.name().as_str());
     let failed =
         |error: &dyn std::error::Error| Failed::sandbox(format!("{error}: {}", source(error)));
     let write = |record| directory.write_record(record).map_err(Failed::sandbox);
     let Some(earlier) = directory.read_record().map_err(Failed::sandbox)? else {
-        let journal = Journal::create(&path, name, SystemClock).map_err(|error| failed(&error))?;
+        let journal = Journal::create_bounded(&path, name, SystemClock, bounds)
+            .map_err(|error| failed(&error))?;
         write(record)?;
         return Ok(journal);
     };
     write(record)?;
-    match Journal::reopen(&path, name, SystemClock) {
+    match Journal::reopen_bounded(&path, name, SystemClock, bounds) {
         Ok(reopened) => Ok(reopened.journal),
         Err(error) => {
             write(&earlier)?;

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use wardian_events::{Event, ProcessesUnseen, SelfProbe};
+use wardian_events::{Bounds, Event, ProcessesUnseen, SelfProbe};
 use wardian_linux::{process, rlimit};
 use wardian_policy::{LimitKind, Limits, Policy};
 use wardian_sandbox::SandboxSpec;
@@ -83,9 +83,10 @@ impl Request {
 
     fn run(self, channel: &Channel) -> Result<(), Failed> {
         let spec = self.start.spec;
+        let bounds = self.start.journal.map(Bounds::of_run).unwrap_or_default();
         let privilege = Privilege::of_this_process();
         let mut life = Life {
-            recorder: Recorder::begin(&self.directory, &spec, privilege)?,
+            recorder: Recorder::begin(&self.directory, &spec, privilege, bounds)?,
             channel,
             policy: self.policy,
             privilege,
@@ -153,6 +154,10 @@ impl Life<'_> {
         };
         let parcels: Vec<_> = parcels.map(Parcel::from).collect();
         let ending = Ending::default();
+        self.recorder.journal().when_full({
+            let ending = ending.clone();
+            move || ending.end(How::JournalFull)
+        });
         let (guarded, door) =
             self.guard(spawned, custody.zip(Some(held)), parcels, &cgroups, &ending)?;
         let (streams, terminal) = streams.split();
@@ -169,6 +174,9 @@ impl Life<'_> {
             .any(|reached| reached.limit == LimitKind::Memory.name());
         for reached in reached.into_iter().chain(limits::reached(&limits, &how)) {
             self.recorder.limit_reached(reached)?;
+        }
+        if how == How::JournalFull {
+            self.recorder.journal_was_full()?;
         }
         tracing::info!("ended: {how:?}");
         Ok(match how {

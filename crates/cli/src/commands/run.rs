@@ -170,6 +170,11 @@ pub(super) struct Bounds {
     /// Longest time, such as 90s or 2h
     #[arg(long, value_name = "TIME")]
     pub(super) time: Option<String>,
+
+    /// Most that one run may write on its record, 1G unless given; the sandbox ends when it is full
+    #[arg(long, value_name = "SIZE")]
+    #[serde(default)]
+    pub(super) journal: Option<String>,
 }
 
 impl Run {

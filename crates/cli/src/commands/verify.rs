@@ -187,6 +187,7 @@ fn as_json(sandbox: &Sandbox, answer: &Result<Verified, Broken>) -> serde_json::
         }
         Err(Broken {
             line,
+            file,
             offset,
             seq,
             reason,
@@ -194,6 +195,7 @@ fn as_json(sandbox: &Sandbox, answer: &Result<Verified, Broken>) -> serde_json::
             "sandbox": sandbox.name(),
             "whole": false,
             "line": line,
+            "file": file,
             "offset": offset,
             "seq": seq,
             "reason": reason.name(),

@@ -4,15 +4,17 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 
-use super::{Journal, JournalError, Start};
+use super::{Bounds, Journal, JournalError, Start};
 use crate::chain::{Anchor, Digest};
 use crate::clock::Clock;
 use crate::event::{Event, JournalReopened, TornTail};
-use crate::verify::{End, Expect, Verified, VerifyError, verify_reader};
+use crate::segments::{Segments, first_record, tidy};
+use crate::verify::{End, Expect, Verified, VerifyError, verify_segments};
 
 /// A journal to go on with, and how it was found.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub enum ReopenError {
     Verify(#[from] VerifyError),
     #[error("the torn last line cannot be moved to {to:?}")]
     Torn { to: PathBuf, source: io::Error },
+    #[error("what a writer that died left of a segment cannot be taken back")]
+    Tidy(#[source] io::Error),
     #[error("the journal's anchor cannot be read")]
     Anchor(#[source] io::Error),
     #[error(transparent)]
@@ -52,6 +56,16 @@ impl Journal {
         sandbox: &str,
         clock: impl Clock + 'static,
     ) -> Result<Reopened, ReopenError> {
+        Self::reopen_bounded(path, sandbox, clock, Bounds::default())
+    }
+
+    /// As [`reopen`](Self::reopen); what was written before counts for nothing in `bounds.run`.
+    pub fn reopen_bounded(
+        path: &Path,
+        sandbox: &str,
+        clock: impl Clock + 'static,
+        bounds: Bounds,
+    ) -> Result<Reopened, ReopenError> {
         const FLAGS: &str = "O_RDWR|O_APPEND|O_NOFOLLOW|O_CLOEXEC";
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(
@@ -62,23 +76,30 @@ impl Journal {
             },
         )?);
         let anchors = Anchor::load_for(path).map_err(ReopenError::Anchor)?;
-        let found = verify_reader(
-            &file,
-            &Expect {
-                sandbox: Some(sandbox),
-                anchors: anchors.as_slice(),
-            },
-        )?;
+        tidy(path, &file).map_err(ReopenError::Tidy)?;
+        let growing = file.try_clone().map_err(ReopenError::Tidy)?;
+        let mut segments = Segments::with_growing(path, growing, 1).map_err(VerifyError::Open)?;
+        let expect = Expect {
+            sandbox: Some(sandbox),
+            anchors: anchors.as_slice(),
+        };
+        let found = verify_segments(&mut segments, &expect)?;
+        let length = found.length - segments.start_of_growing();
         let torn = match found.torn_tail {
-            Some(_) => Some(set_aside(&mut file, path, &found)?),
+            Some(_) => Some(set_aside(&mut file, path, &found, length)?),
             None => None,
+        };
+        let first = match first_record(&file).map_err(ReopenError::Tidy)? {
+            Some(first) => first,
+            None => found.anchor.records + 1,
         };
         let start = Start {
             anchor: found.anchor,
-            length: found.length,
+            length,
+            first,
             path: Some(path.to_owned()),
         };
-        let journal = Self::start_at(start, Box::new(file), clock);
+        let journal = Self::start_at(start, Arc::new(file), clock, bounds);
         if found.end == End::Open || torn.is_some() {
             let torn = torn.clone();
             journal.append(&Event::JournalReopened(JournalReopened { torn }))?;
@@ -98,10 +119,15 @@ impl Reopened {
     }
 }
 
-fn set_aside(file: &mut File, path: &Path, found: &Verified) -> Result<TornTail, ReopenError> {
+fn set_aside(
+    file: &mut File,
+    path: &Path,
+    found: &Verified,
+    length: u64,
+) -> Result<TornTail, ReopenError> {
     let (mut aside, to, kept_as) = create_beside(path, found.anchor.records + 1)?;
-    let (bytes, sha256) = move_tail(file, found.length, &mut aside)
-        .map_err(|source| ReopenError::Torn { to, source })?;
+    let (bytes, sha256) =
+        move_tail(file, length, &mut aside).map_err(|source| ReopenError::Torn { to, source })?;
     Ok(TornTail {
         bytes,
         sha256,

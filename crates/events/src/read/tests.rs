@@ -106,10 +106,8 @@ fn without_inotify_it_looks_every_so_often() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal.jsonl");
     let journal = Journal::create(&path, "gitea", SystemClock).unwrap();
-    let mut follow = Follow {
-        lines: Lines::new(open(&path).unwrap()),
-        watch: None,
-    };
+    let mut follow = follow(&path).unwrap();
+    follow.watch = None;
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| follow.next(LONG).unwrap().unwrap());
         journal.append(&started(7)).unwrap();

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
+use wardian_policy::limits::Bytes;
 use wardian_policy::{EnvValue, Nested, Policy, Preset, VisiblePath, toolchain_paths};
 use wardian_sandbox::image::{HostImage, ProgramError, resolve_program};
 use wardian_sandbox::spec::{Account, Nesting, Persistence, SandboxSpec, User};
@@ -25,6 +26,8 @@ pub(super) struct Planned {
     pub(super) spec: SandboxSpec,
     pub(super) policy: Policy,
     pub(super) sources: PolicySources,
+    /// Most bytes of records that it may write.
+    pub(super) journal: Option<u64>,
     pub(super) wiring: Wiring,
     pub(super) credentials: Credentials,
     /// What of the user's own goes along.
@@ -121,10 +124,12 @@ impl Planned {
                 _ => Nesting::Allowed,
             },
         };
+        let journal = journal(run)?;
         Ok(Self {
             spec,
             policy,
             sources,
+            journal,
             wiring,
             credentials,
             copies,
@@ -145,6 +150,11 @@ fn file_name(program: &OsStr) -> String {
 
 fn preset_of(program: &OsStr) -> Option<&'static Preset> {
     Preset::for_program(&file_name(program))
+}
+
+fn journal(run: &Run) -> Result<Option<u64>, Failure> {
+    let size = run.bounds.journal.as_deref().map(Bytes::parse).transpose();
+    Ok(size.context("--journal")?.map(Bytes::get))
 }
 
 fn sources(run: &Run, preset: Option<&'static Preset>) -> Result<PolicySources, Failure> {

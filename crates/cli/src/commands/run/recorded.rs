@@ -241,6 +241,7 @@ impl Bounds {
             files,
             disk,
             time,
+            journal,
         } = self.clone();
         Self {
             memory: memory.or(old.memory),
@@ -249,6 +250,7 @@ impl Bounds {
             files: files.or(old.files),
             disk: disk.or(old.disk),
             time: time.or(old.time),
+            journal: journal.or(old.journal),
         }
     }
 }

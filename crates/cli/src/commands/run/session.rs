@@ -192,6 +192,7 @@ impl Session {
             directory: session.directory.path().to_owned(),
             spec: planned.spec.clone(),
             policy: planned.sources.clone(),
+            journal: planned.journal,
             log,
         };
         let mut descriptors = vec![lock.as_fd()];
@@ -376,7 +377,7 @@ fn status(how: &How) -> u8 {
         How::Program(ended) => u8::try_from(ended.shell_code()).unwrap_or(u8::MAX),
         How::TimeLimit => TIME_IS_UP,
         How::MemoryLimit => KILLED,
-        How::DiskLimit | How::ClientGone | How::Lost(_) => SANDBOX_FAILED,
+        How::DiskLimit | How::JournalFull | How::ClientGone | How::Lost(_) => SANDBOX_FAILED,
     }
 }
 

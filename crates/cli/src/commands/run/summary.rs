@@ -5,7 +5,7 @@ use wardian_policy::LimitKind;
 use wardian_sandbox::builtin::Ended;
 use wardian_sandbox::spec::Persistence;
 use wardian_sandbox::state::SandboxDirectory;
-use wardian_supervisor::protocol::{End, How};
+use wardian_supervisor::protocol::{End, How, JOURNAL};
 
 use crate::kept;
 use crate::output::{self, Tone};
@@ -91,6 +91,7 @@ fn ended(end: &End) -> Option<String> {
         How::TimeLimit => limit("its time was up"),
         How::DiskLimit => limit("it wrote too much"),
         How::MemoryLimit => limit("it took too much memory"),
+        How::JournalFull => limit("its journal was full"),
         How::ClientGone => "its client went away".to_owned(),
         How::Lost(why) => why.clone(),
     })
@@ -101,6 +102,7 @@ fn has_ended(reached: &LimitReached, end: &End) -> bool {
         How::TimeLimit => LimitKind::Time,
         How::DiskLimit => LimitKind::Disk,
         How::MemoryLimit => LimitKind::Memory,
+        How::JournalFull => return reached.limit == JOURNAL,
         How::Program(_) | How::ClientGone | How::Lost(_) => return false,
     };
     reached.limit == kind.name()

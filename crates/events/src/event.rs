@@ -135,6 +135,16 @@ impl Event {
         }
     }
 
+    /// Whether this event allowed something.
+    pub fn is_allowed(&self) -> bool {
+        match self {
+            Event::Dns(event) => event.verdict.is_allowed(),
+            Event::Connection(event) => event.verdict.is_allowed(),
+            Event::Request(event) => event.verdict.is_allowed(),
+            _ => false,
+        }
+    }
+
     /// Where this event allowed or refused something, if it did: a host, or an address where no name is known, or a
     /// protocol where there is not even that. As it came from inside.
     pub fn place(&self) -> Option<String> {

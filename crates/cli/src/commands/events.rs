@@ -1,5 +1,7 @@
+mod jq;
 mod lines;
 mod processes;
+mod select;
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -7,10 +9,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
 use wardian_events::{Entry, Event, ReadError, follow, read};
 
+use self::jq::Jq;
 use self::lines::{Exchanges, Line};
+use self::select::{Places, Select};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, Colour, Tone};
 use crate::sandboxes::{self, Sandbox};
@@ -24,6 +27,9 @@ use crate::sandboxes::{self, Sandbox};
 /// every program that was executed, unless `--kind` asks for it; `--json` gives every
 /// record, as it stands in the journal.
 ///
+/// `--jq` runs a filter of jq over each record: texts are printed as they are,
+/// other results as JSON. See docs/events.md for what a record holds.
+///
 /// Characters that a terminal would obey or hide are spelled out: \x1b, \u{202e}.
 ///
 /// Examples:
@@ -31,7 +37,8 @@ use crate::sandboxes::{self, Sandbox};
 ///   wardian events claude
 ///   wardian events claude --follow --denied
 ///   wardian events claude --kind process_started,request
-///   wardian events claude --json | jq -r '.event.host // empty' | sort | uniq -c
+///   wardian events claude --host '*.github.com' --since 2h
+///   wardian events claude --kind request --jq .event.host | sort | uniq -c
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Events {
@@ -43,17 +50,11 @@ pub(crate) struct Events {
     /// Print the records of the journal, one JSON object a line
     #[arg(long)]
     json: bool,
-    /// Only what was refused
-    #[arg(long)]
-    denied: bool,
-    /// Only events of these kinds
-    #[arg(
-        long,
-        value_name = "KIND",
-        value_delimiter = ',',
-        value_parser = PossibleValuesParser::new(Event::KINDS)
-    )]
-    kind: Vec<String>,
+    /// Print what a filter of jq makes of each record
+    #[arg(long, value_name = "FILTER", conflicts_with = "json")]
+    jq: Option<String>,
+    #[command(flatten)]
+    select: Select,
 }
 
 /// How long to wait for an event before looking whether the sandbox still lives.
@@ -63,8 +64,9 @@ const OPEN_AFTER: Duration = Duration::from_secs(1);
 
 impl Events {
     pub(crate) fn run(self) -> Outcome {
+        let jq = self.jq.as_deref().map(Jq::compile).transpose()?;
         let sandbox = sandboxes::find(&self.name)?;
-        let mut printer = Printer::new(&self);
+        let mut printer = Printer::new(&self, jq);
         let journal = sandbox.journal();
         let done = match self.follow {
             true => printer.follow(&sandbox, &journal),
@@ -103,11 +105,18 @@ impl From<io::Error> for Stop {
 struct Printer {
     out: BufWriter<io::StdoutLock<'static>>,
     colour: Colour,
-    json: bool,
-    denied: bool,
-    kinds: Vec<String>,
+    form: Form,
+    select: Select,
+    places: Places,
     exchanges: Exchanges,
     probes: Probes,
+}
+
+/// How events are shown.
+enum Form {
+    Lines,
+    Json,
+    Jq(Jq),
 }
 
 /// What is refused before the self-probe is over was provoked by it, to prove that it is refused.
@@ -118,15 +127,19 @@ enum Probes {
 }
 
 impl Printer {
-    fn new(verb: &Events) -> Self {
+    fn new(verb: &Events, jq: Option<Jq>) -> Self {
         Self {
             out: BufWriter::new(io::stdout().lock()),
             colour: Colour::stdout(),
-            json: verb.json,
-            denied: verb.denied,
-            kinds: verb.kind.clone(),
+            form: match jq {
+                Some(jq) => Form::Jq(jq),
+                None if verb.json => Form::Json,
+                None => Form::Lines,
+            },
+            select: verb.select.clone(),
+            places: Places::default(),
             exchanges: Exchanges::default(),
-            probes: match verb.denied {
+            probes: match verb.select.denied {
                 true => Probes::Running(Vec::new()),
                 false => Probes::Over,
             },
@@ -205,22 +218,21 @@ impl Printer {
     }
 
     fn show_one(&mut self, entry: &Entry) -> io::Result<()> {
-        if self.json {
-            let event = &entry.record.event;
-            if self.wants(event.kind()) && (!self.denied || event.denied().is_some()) {
-                writeln!(self.out, "{}", entry.raw)?;
+        let is_wanted = self.select.wants(&entry.record, &mut self.places);
+        match &self.form {
+            Form::Lines => {
+                let lines = self.exchanges.take(&entry.record);
+                self.print(lines)
             }
-            return Ok(());
+            Form::Json if is_wanted => writeln!(self.out, "{}", entry.raw),
+            Form::Jq(jq) if is_wanted => jq.write(&entry.raw, &mut self.out).map_err(jq::as_io),
+            Form::Json | Form::Jq(_) => Ok(()),
         }
-        let lines = self.exchanges.take(&entry.record);
-        self.print(lines)
     }
 
     fn print(&mut self, lines: Vec<Line>) -> io::Result<()> {
         for line in lines {
-            let is_left_out = self.kinds.is_empty() && processes::KINDS.contains(&line.kind);
-            let wanted = self.wants(line.kind) && !is_left_out;
-            if self.json || !wanted || self.denied && !line.is_denial() {
+            if !matches!(self.form, Form::Lines) || !self.select.wants_line(&line) {
                 continue;
             }
             let time = self.colour.paint(Tone::Faint, &line.time.to_string());
@@ -233,10 +245,6 @@ impl Printer {
             )?;
         }
         Ok(())
-    }
-
-    fn wants(&self, kind: &str) -> bool {
-        self.kinds.is_empty() || self.kinds.iter().any(|wanted| wanted == kind)
     }
 
     fn warn(&mut self, error: &ReadError) -> io::Result<()> {

@@ -96,6 +96,48 @@ fn programs() -> [Event; 6] {
 }
 
 #[test]
+fn events_are_selected() {
+    let home = Home::new();
+    home.recorded("gitea", &everything("gitea"));
+    let lines = |words: &[&str]| home.run(&[&["events", "gitea"], words].concat());
+    assert_snapshot!("events_of_a_host", lines(&["--host", "*.github.com"]));
+    assert_snapshot!(
+        "events_of_a_host_json",
+        lines(&["--host", "api.github.com", "--jq", ".event.kind"])
+    );
+    let kinds = lines(&["--kind", "dns,limit_reached", "--jq", "[.seq, .event.kind]"]);
+    assert_eq!(kinds, "[6,\"dns\"]\n[12,\"dns\"]\n[20,\"limit_reached\"]\n");
+    assert!(
+        lines(&["--allowed"])
+            .lines()
+            .all(|line| line.contains("  allowed  "))
+    );
+    assert_eq!(
+        lines(&["--until", "2026-11-21T04:23:47.250Z"])
+            .lines()
+            .count(),
+        1
+    );
+    assert_eq!(
+        lines(&["--since", "2026-11-21T04:23:52.250Z"])
+            .lines()
+            .count(),
+        1
+    );
+    assert_eq!(lines(&["--since", "90s"]), "");
+    assert_snapshot!(
+        "events_refused",
+        [
+            lines(&["--since", "yesterday"]),
+            lines(&["--jq", ".event |"]),
+            lines(&["--jq", ".seq | .x"]),
+            lines(&["--denied", "--allowed"]),
+        ]
+        .concat()
+    );
+}
+
+#[test]
 fn events_are_coloured_only_on_request() {
     let home = Home::new();
     home.recorded(

@@ -59,7 +59,9 @@ impl Place {
     fn filled(count: u32) -> (Self, Anchor) {
         let place = Self::new();
         let journal = place.create(SMALL);
-        (1..count).for_each(|pid| drop(journal.append(&started(pid)).unwrap()));
+        for pid in 1..count {
+            journal.append(&started(pid)).unwrap();
+        }
         journal.append(&stopped()).unwrap();
         (place, journal.anchor())
     }
@@ -118,7 +120,9 @@ fn it_is_gone_on_with_where_it_was_left() {
     let (place, _) = Place::filled(30);
     for _ in 0..3 {
         let reopened = Journal::reopen_bounded(&place.path(), NAME, SystemClock, SMALL).unwrap();
-        (0..30).for_each(|pid| drop(reopened.journal.append(&started(pid)).unwrap()));
+        for pid in 0..30 {
+            reopened.journal.append(&started(pid)).unwrap();
+        }
         reopened.journal.append(&stopped()).unwrap();
     }
     assert_eq!(place.verify().unwrap().anchor.records, 30 + 3 * 31);
@@ -168,7 +172,9 @@ fn a_segment_that_is_missing_added_or_changed_is_named() {
 fn no_death_between_two_files_loses_or_doubles_a_record() {
     let place = Place::new();
     let journal = place.create(Bounds::default());
-    (1..=5).for_each(|pid| drop(journal.append(&started(pid)).unwrap()));
+    for pid in 1..=5 {
+        journal.append(&started(pid)).unwrap();
+    }
     drop(journal);
     let reads = || {
         read(&place.path())
@@ -184,7 +190,9 @@ fn no_death_between_two_files_loses_or_doubles_a_record() {
     assert_eq!(place.verify().unwrap().anchor.records, 5);
     let reopened = Journal::reopen_bounded(&place.path(), NAME, SystemClock, SMALL).unwrap();
     assert!(place.sealed().is_empty());
-    (7..40).for_each(|pid| drop(reopened.journal.append(&started(pid)).unwrap()));
+    for pid in 7..40 {
+        reopened.journal.append(&started(pid)).unwrap();
+    }
     reopened.journal.append(&stopped()).unwrap();
 
     // The packed form is there, and the plain one still is.
@@ -211,7 +219,9 @@ fn following_goes_on_from_file_to_file() {
         assert_eq!(follow.next(LONG).unwrap().unwrap().line, expected);
     }
     // Far ahead of the reader, and then step by step.
-    (0..100).for_each(|pid| drop(reopened.journal.append(&started(pid)).unwrap()));
+    for pid in 0..100 {
+        reopened.journal.append(&started(pid)).unwrap();
+    }
     for expected in 41..=140 {
         assert_eq!(follow.next(LONG).unwrap().unwrap().line, expected);
     }
@@ -234,7 +244,9 @@ fn reading_while_files_are_sealed_finds_each_record_once() {
     let writer = {
         let journal = journal.clone();
         std::thread::spawn(move || {
-            (0..3000).for_each(|pid| drop(journal.append(&started(pid)).unwrap()))
+            for pid in 0..3000 {
+                journal.append(&started(pid)).unwrap();
+            }
         })
     };
     while !writer.is_finished() {

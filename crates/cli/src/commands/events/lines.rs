@@ -24,14 +24,11 @@ pub(super) struct Line {
     pub(super) tag: &'static str,
     /// Of the event that it is about, or with which that began.
     pub(super) kind: &'static str,
+    pub(super) host: Option<String>,
     pub(super) text: String,
 }
 
 impl Line {
-    pub(super) fn is_denial(&self) -> bool {
-        self.tag == "denied"
-    }
-
     pub(super) fn tone(&self) -> crate::output::Tone {
         use crate::output::Tone;
         match self.tag {
@@ -71,6 +68,7 @@ impl Exchanges {
             time: *time,
             tag,
             kind: event.kind(),
+            host: event.place(),
             text,
         };
         let mut lines = Vec::new();
@@ -276,6 +274,7 @@ fn request_line(open: &Open<Request>, response: Option<&Response>) -> Line {
         time: *time,
         tag: "allowed",
         kind: "request",
+        host: Some(what.host.clone()),
         text,
     }
 }
@@ -302,6 +301,10 @@ fn connection_line(open: &Open<Connection>, closed: Option<&ConnectionClosed>) -
         time: *time,
         tag: "allowed",
         kind: "connection",
+        host: match &what.host {
+            HostFact::Known { host } => Some(host.clone()),
+            HostFact::Absent { .. } => Some(what.destination.to_string()),
+        },
         text,
     }
 }

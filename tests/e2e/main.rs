@@ -11,6 +11,7 @@ mod custody;
 mod disk;
 mod dns;
 mod fail_closed;
+mod files_changed;
 mod hosts;
 mod http;
 mod identity;

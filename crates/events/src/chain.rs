@@ -43,6 +43,10 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// What stands in `prev` of the first record of a sandbox's journal: it ties the chain to that sandbox.
     pub fn genesis(sandbox: &str) -> Self {
         let mut hash = Sha256::new();

@@ -8,6 +8,7 @@
 //! An HTTP exchange is two events: a [`Request`] with the verdict, written *before* anything is forwarded, and, if it
 //! was allowed, a [`Response`] when it is over. A refused request has no [`Response`]: its [`Request`] says all.
 
+mod files;
 mod lifecycle;
 mod model;
 mod network;
@@ -15,6 +16,7 @@ mod process;
 #[cfg(test)]
 pub(crate) mod strategy;
 
+pub use files::{ChangeKind, FileChange, FileType, FilesChanged, FilesOf};
 pub use lifecycle::{
     Command, CommandExited, CommandStarted, Exit, JournalReopened, Kept, LimitNotEnforced,
     LimitReached, PolicyInForce, PrivilegeMode, SandboxStarted, SandboxStopped, SelfProbe,
@@ -53,6 +55,7 @@ pub enum Event {
     ModelCall(ModelCall),
     CommandStarted(CommandStarted),
     CommandExited(CommandExited),
+    FilesChanged(FilesChanged),
     ProcessStarted(ProcessStarted),
     ProcessFound(ProcessFound),
     ProcessExited(ProcessExited),
@@ -81,6 +84,7 @@ impl Event {
         "model_call",
         "command_started",
         "command_exited",
+        "files_changed",
         "process_started",
         "process_found",
         "process_exited",
@@ -109,6 +113,7 @@ impl Event {
             Event::ModelCall(_) => "model_call",
             Event::CommandStarted(_) => "command_started",
             Event::CommandExited(_) => "command_exited",
+            Event::FilesChanged(_) => "files_changed",
             Event::ProcessStarted(_) => "process_started",
             Event::ProcessFound(_) => "process_found",
             Event::ProcessExited(_) => "process_exited",

@@ -35,8 +35,8 @@ use crate::transfer;
 
 pub use applied::WorkDigest;
 pub use loose_ends::LooseEnds;
-pub use work::Work;
 pub(crate) use work::remember;
+pub use work::{Files, Work};
 
 /// Refs whose files are looked at.
 const MOST_TIPS: usize = 200;

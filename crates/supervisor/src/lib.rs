@@ -11,6 +11,7 @@ pub mod custody;
 mod door;
 mod ending;
 mod failure;
+mod files;
 pub mod layers;
 pub mod limits;
 pub mod log;

@@ -19,6 +19,7 @@ use wardian_sandbox::record::{KeptWorkspace, SandboxRecord};
 use wardian_sandbox::state::SandboxDirectory;
 
 use crate::failure::Failed;
+use crate::files::{self, Start};
 use crate::limits::Placed;
 use crate::protocol::{End, How, JOURNAL};
 use crate::sweep::{self, HowEnded, Settled, unix_time};
@@ -37,6 +38,8 @@ pub(crate) struct Recorder {
     begun: Instant,
     janitor: Option<Arc<Janitor>>,
     program: Program,
+    /// How its home was when it was let go.
+    since: Option<Start>,
     limits: Vec<LimitReached>,
 }
 
@@ -75,6 +78,7 @@ impl Recorder {
             begun: Instant::now(),
             janitor: None,
             program: Program::Waiting,
+            since: None,
             limits: Vec::new(),
         })
     }
@@ -137,7 +141,8 @@ impl Recorder {
         Ok(())
     }
 
-    pub(crate) fn command_started(&self, pid: u32) -> Result<(), Failed> {
+    pub(crate) fn command_started(&mut self, pid: u32) -> Result<(), Failed> {
+        self.since = Some(Start::of(&self.directory.layers().join("home")));
         self.append(&Event::CommandStarted(CommandStarted {
             command: PROGRAM,
             argv: self.record.command.clone(),
@@ -186,8 +191,18 @@ impl Recorder {
             },
         };
         let record = self.record.clone();
+        let found = sweep::look(&self.directory, &record).map_err(Failed::sandbox)?;
+        let home = self
+            .since
+            .as_ref()
+            .map(|since| (self.spec.user.home.as_path(), since));
+        for changed in files::changed(&self.directory, &record, &found, home) {
+            // A journal that fails now keeps nobody's work from being kept.
+            let _ = self.journal.append(&Event::FilesChanged(changed));
+        }
+        let janitor = self.janitor.as_deref();
         let Settled { kept, dropped } =
-            sweep::settle(&self.directory, record, ended, self.janitor.as_deref())
+            sweep::settle(&self.directory, record, ended, found, janitor)
                 .map_err(Failed::sandbox)?;
         self.stopped(&how, &kept)?;
         Ok(End {
@@ -232,7 +247,8 @@ impl Recorder {
             why: Some(failed.error.clone()),
             ..HowEnded::default()
         };
-        sweep::settle(&self.directory, self.record, ended, janitor)
+        let found = sweep::look(&self.directory, &self.record).map_err(Failed::sandbox)?;
+        sweep::settle(&self.directory, self.record, ended, found, janitor)
             .map(drop)
             .map_err(Failed::sandbox)
     }

@@ -10,7 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 use wardian_events::{
-    Entry, Event, Journal, Kept, ReadError, SandboxStopped, StopCause, SystemClock, read,
+    Entry, Event, FilesChanged, Journal, Kept, ReadError, Reopened, SandboxStopped, StopCause,
+    SystemClock, read,
 };
 use wardian_linux::SyscallError;
 use wardian_linux::cgroup;
@@ -21,6 +22,7 @@ use wardian_sandbox::record::{Ended, KeptWorkspace, SandboxRecord};
 use wardian_sandbox::spec::Persistence;
 use wardian_sandbox::state::{Lock, SandboxDirectory, StateError, StateRoot};
 
+use crate::files;
 use crate::work::{self, Found};
 
 /// What stays of a sandbox, below its layers.
@@ -93,8 +95,11 @@ fn sweep_one(directory: &SandboxDirectory) -> Result<Option<Swept>, SweepError> 
     };
     let started = record.started;
     let cut_off = HowEnded::default();
-    let Settled { kept, .. } = settle(directory, record, cut_off, None)?;
-    close_journal(directory, started, &kept);
+    let found = look(directory, &record)?;
+    // Of the home nobody knows any more when its program started.
+    let changed = files::changed(directory, &record, &found, None);
+    let Settled { kept, .. } = settle(directory, record, cut_off, found, None)?;
+    close_journal(directory, started, changed, &kept);
     Ok(Some(Swept {
         name: directory.name().to_string(),
         kept,
@@ -136,19 +141,25 @@ fn may_have_run(entries: impl Iterator<Item = Result<Entry, ReadError>>) -> bool
 
 /// Writes the end that the supervisor did not live to write. A journal that does not verify is left
 /// as it is: `wardian verify` names what is wrong with it.
-fn close_journal(directory: &SandboxDirectory, started: u64, kept: &[KeptWorkspace]) {
+fn close_journal(
+    directory: &SandboxDirectory,
+    started: u64,
+    changed: Vec<FilesChanged>,
+    kept: &[KeptWorkspace],
+) {
     let name = directory.name().as_str();
-    if let Ok(reopened) = Journal::reopen(&directory.journal(), name, SystemClock) {
-        let _ = reopened
-            .journal
-            .append(&Event::SandboxStopped(SandboxStopped {
-                cause: StopCause::SupervisorLost,
-                exit: None,
-                milliseconds: unix_time().saturating_sub(started) * 1000,
-                allowed: 0,
-                denied: 0,
-                kept: kept.iter().map(on_record).collect(),
-            }));
+    if let Ok(Reopened { journal, .. }) = Journal::reopen(&directory.journal(), name, SystemClock) {
+        for changed in changed {
+            let _ = journal.append(&Event::FilesChanged(changed));
+        }
+        let _ = journal.append(&Event::SandboxStopped(SandboxStopped {
+            cause: StopCause::SupervisorLost,
+            exit: None,
+            milliseconds: unix_time().saturating_sub(started) * 1000,
+            allowed: 0,
+            denied: 0,
+            kept: kept.iter().map(on_record).collect(),
+        }));
     }
 }
 
@@ -178,15 +189,21 @@ pub struct Settled {
     pub dropped: usize,
 }
 
+/// What a sandbox holds in which nothing runs any more. To be settled next.
+pub fn look(directory: &SandboxDirectory, record: &SandboxRecord) -> Result<Found, SweepError> {
+    remove_cgroups(record)?;
+    Ok(work::find(directory, record))
+}
+
 /// Ends a sandbox on disk: keeps what would be missed, removes the rest, and says so in its record.
 pub fn settle(
     directory: &SandboxDirectory,
     mut record: SandboxRecord,
     how: HowEnded,
+    found: Found,
     janitor: Option<&Janitor>,
 ) -> Result<Settled, SweepError> {
-    remove_cgroups(&record)?;
-    let Found { kept, ignored } = work::find(directory, &record);
+    let Found { kept, ignored, .. } = found;
     let stays = !kept.is_empty() || record.persistence == Persistence::Named;
     remove_layers(directory, &record, stays, janitor)?;
     let dropped = if stays { 0 } else { ignored };

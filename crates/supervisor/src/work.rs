@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use wardian_git::review::{self, WorkDigest};
+use wardian_git::review::{self, Files, WorkDigest};
 use wardian_sandbox::record::{KeptWorkspace, SandboxRecord, Work};
 use wardian_sandbox::spec::WorkspaceMode;
 use wardian_sandbox::state::{Lock, SandboxDirectory, StateError};
@@ -15,6 +15,8 @@ pub struct Found {
     pub kept: Vec<KeptWorkspace>,
     /// Files and directories that git ignores: nobody misses them.
     pub ignored: usize,
+    /// By the numbers of their workspaces, what became of the files of sessions.
+    pub sessions: Vec<(usize, Files)>,
 }
 
 /// Looks into every workspace that has layers of its own. What cannot be told is kept.
@@ -23,7 +25,7 @@ pub fn find(directory: &SandboxDirectory, record: &SandboxRecord) -> Found {
     for (number, workspace) in record.workspaces.iter() {
         let state = directory.workspace(number);
         let work = match workspace.mode {
-            WorkspaceMode::Clone => of_session(state.path(), &mut found.ignored),
+            WorkspaceMode::Clone => of_session(number, state.path(), &mut found),
             WorkspaceMode::Overlay => of_overlay(state.path(), &state.upper()),
             WorkspaceMode::Bind | WorkspaceMode::BindReadOnly => None,
         };
@@ -53,15 +55,16 @@ pub fn refresh(directory: &SandboxDirectory, _lock: &Lock) -> Result<(), StateEr
 }
 
 /// The work, and whether the user has all of it.
-fn of_session(state: &Path, ignored: &mut usize) -> Option<(Work, bool)> {
+fn of_session(number: usize, state: &Path, found: &mut Found) -> Option<(Work, bool)> {
     // Of a session that was dropped at an earlier end, nothing is there to be looked at.
     if matches!(fs::symlink_metadata(state), Err(error) if error.kind() == io::ErrorKind::NotFound)
     {
         return None;
     }
-    match review::Work::find(state) {
-        Ok(work) => {
-            *ignored += work.ignored;
+    match review::Work::look(state) {
+        Ok((work, files)) => {
+            found.ignored += work.ignored;
+            found.sessions.extend(files.map(|files| (number, files)));
             let what = Work::Session {
                 refs: work.refs,
                 files: work.files,

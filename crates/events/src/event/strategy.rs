@@ -56,11 +56,59 @@ fn destination() -> impl Strategy<Value = SocketAddr> {
 fn event() -> impl Strategy<Value = Event> {
     // Boxed: all of them in one value are more than a test's stack holds.
     prop_oneof![
+        files().boxed(),
         lifecycle().boxed(),
         network().boxed(),
         model().boxed(),
         processes().boxed()
     ]
+}
+
+fn files() -> impl Strategy<Value = Event> {
+    let sizes = (option::of(any::<u64>()), option::of(any::<u64>()));
+    let kinds = (
+        prop::sample::select(&[ChangeKind::Added, ChangeKind::Removed, ChangeKind::LeftOut]),
+        prop::sample::select(&[FileType::File, FileType::Symlink, FileType::Other]),
+    );
+    let file = (text(), kinds, sizes).prop_map(|(path, (change, file), (before, after))| {
+        let sha256 = after.map(|_| crate::Digest::of(path.as_bytes()));
+        FileChange {
+            path,
+            change,
+            file,
+            before,
+            after,
+            sha256,
+        }
+    });
+    let of = prop::sample::select(&[FilesOf::Clone, FilesOf::Overlay, FilesOf::Home]);
+    let unknown = option::of(text());
+    (text(), of, any::<[u64; 7]>(), vec(file, 0..4), unknown).prop_map(
+        |(place, of, counts, files, unknown)| {
+            let [
+                added,
+                changed,
+                removed,
+                left_out,
+                ignored,
+                unreadable,
+                further,
+            ] = counts;
+            Event::FilesChanged(FilesChanged {
+                place,
+                of,
+                added,
+                changed,
+                removed,
+                left_out,
+                ignored,
+                unreadable,
+                files,
+                further,
+                unknown,
+            })
+        },
+    )
 }
 
 fn lifecycle() -> impl Strategy<Value = Event> {

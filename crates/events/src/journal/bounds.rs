@@ -60,6 +60,7 @@ fn ends_a_sandbox(event: &Event) -> bool {
         Event::LimitReached(_)
             | Event::FurtherDenials(_)
             | Event::CommandExited(_)
+            | Event::FilesChanged(_)
             | Event::JournalReopened(_)
             | Event::SandboxStopped(_)
     )

@@ -78,6 +78,12 @@ impl BaseTree {
         Some(blob.data.to_vec())
     }
 
+    /// Bytes of a blob, or `None` if the repository lacks it.
+    pub fn size(&self, id: &ObjectId) -> Option<u64> {
+        let header = gix::odb::HeaderExt::header(&self.objects, id).ok()?;
+        Some(header.size())
+    }
+
     /// Whether there is a file below `path`, which is relative to the top.
     pub fn has_directory(&self, path: &std::path::Path) -> bool {
         use std::os::unix::ffi::OsStrExt;

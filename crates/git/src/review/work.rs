@@ -11,7 +11,7 @@ use gix::bstr::{BStr, BString, ByteSlice};
 use super::applied::{Hash, WorkDigest};
 use super::{ReviewError, id, list, moved};
 use crate::base::Base;
-use crate::changes::{BaseTree, Changes, FileKind, Lower};
+use crate::changes::{BaseTree, Change, Changes, FileKind, Lower};
 use crate::confined::{Git, SessionRepository, View};
 use crate::refs::{self, RefChange, SessionHead, SessionRefs};
 
@@ -34,6 +34,20 @@ pub struct Work {
     pub is_applied: bool,
 }
 
+/// The files of a session that differ from its start, committed or not.
+#[derive(Debug)]
+pub struct Files {
+    pub changes: Changes,
+    base: BaseTree,
+}
+
+impl Files {
+    /// Bytes that a file had at the start, as git has them; none if it is new.
+    pub fn size_before(&self, change: &Change) -> Option<u64> {
+        self.base.size(&change.before?.id)
+    }
+}
+
 /// All that may be work of a session, as it was seen at once.
 pub(super) struct Seen {
     moved: Vec<RefChange>,
@@ -41,13 +55,19 @@ pub(super) struct Seen {
     /// See [`unnamed`].
     unnamed: BTreeSet<ObjectId>,
     changes: Changes,
+    tree: BaseTree,
 }
 
 impl Work {
     /// `workspace` is its directory in the sandbox's state.
     pub fn find(workspace: &Path) -> Result<Self, ReviewError> {
+        Ok(Self::look(workspace)?.0)
+    }
+
+    /// And the files, if there are any to tell of.
+    pub fn look(workspace: &Path) -> Result<(Self, Option<Files>), ReviewError> {
         let Some(seen) = Seen::look(workspace)? else {
-            return Ok(Self::default());
+            return Ok((Self::default(), None));
         };
         let is_as_brought = match fs::read(workspace.join(BROUGHT)) {
             Ok(brought) => brought == listing(&seen.changes),
@@ -55,13 +75,18 @@ impl Work {
         };
         let of = |count| if is_as_brought { 0 } else { count };
         let has_unnamed = seen.moved.is_empty() && !seen.unnamed.is_empty();
-        Ok(Self {
+        let work = Self {
             refs: seen.moved.len() + usize::from(has_unnamed),
             files: of(seen.changes.changed.len()),
             left_out: of(seen.changes.left_out.len()),
             ignored: seen.changes.ignored.len(),
             is_applied: seen.digest().is_applied(workspace),
-        })
+        };
+        let files = Files {
+            changes: seen.changes,
+            base: seen.tree,
+        };
+        Ok((work, Some(files)))
     }
 
     /// How many commits a session has that its start had not.
@@ -114,6 +139,7 @@ impl Seen {
             head: refs.head,
             unnamed,
             changes,
+            tree,
         }))
     }
 
@@ -123,6 +149,7 @@ impl Seen {
             head,
             unnamed,
             changes,
+            tree: _,
         } = self;
         let mut hash = Hash::default();
         for RefChange { name, old: _, new } in moved {
@@ -196,7 +223,7 @@ pub(crate) fn remember(
     for path in removed {
         let path = BString::from(path.as_os_str().as_bytes());
         if let Some(before) = tree.file(path.as_bstr()) {
-            changes.changed.push(crate::changes::Change {
+            changes.changed.push(Change {
                 path,
                 before: Some(before),
                 after: None,

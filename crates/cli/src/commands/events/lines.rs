@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use wardian_events::{
     Connection, ConnectionClosed, ConnectionId, ConnectionMode, CredentialPurpose, Event, Exit,
-    FurtherDenials, HostFact, Record, Request, RequestId, Response, ResponseOutcome,
+    FilesChanged, FurtherDenials, HostFact, Record, Request, RequestId, Response, ResponseOutcome,
     SandboxStarted, SandboxStopped, Timestamp, Verdict,
 };
 
@@ -443,6 +443,7 @@ fn lifecycle(event: &Event) -> Option<(&'static str, String)> {
                 ),
             )
         }
+        Event::FilesChanged(event) => ("files", files(event)),
         Event::JournalReopened(event) => {
             let torn = event.torn.as_ref().map(|torn| {
                 format!(
@@ -462,6 +463,44 @@ fn lifecycle(event: &Event) -> Option<(&'static str, String)> {
         _ => return None,
     })
 }
+
+/// `/home/ann/api  2 added, 1 removed  src/a.rs, src/b.rs, old.txt`.
+fn files(event: &FilesChanged) -> String {
+    let counts = [
+        (event.added, "added"),
+        (event.changed, "changed"),
+        (event.removed, "removed"),
+        (event.left_out, "left out"),
+        (event.ignored, "ignored"),
+        (event.unreadable, "unreadable"),
+    ];
+    let counts: Vec<_> = counts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let mut names: Vec<_> = event
+        .files
+        .iter()
+        .take(SHOWN)
+        .map(|file| file.path.as_str())
+        .collect();
+    if event.files.len() > SHOWN || event.further > 0 {
+        names.push("...");
+    }
+    let unknown = event.unknown.as_ref();
+    joined(
+        event.place.clone(),
+        [
+            Some(counts.join(", ")),
+            Some(names.join(", ")),
+            unknown.map(|why| format!("not told in full: {why}")),
+        ],
+    )
+}
+
+/// So many changed files are named in a line.
+const SHOWN: usize = 5;
 
 fn started(event: &SandboxStarted) -> String {
     let mode = match event.mode {

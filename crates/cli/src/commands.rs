@@ -10,6 +10,7 @@ mod events;
 mod gc;
 mod ls;
 mod man;
+mod report;
 mod resume;
 mod rm;
 mod run;
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Apply(apply::Apply),
     Cp(cp::Cp),
     Events(events::Events),
+    Report(report::Report),
     Verify(verify::Verify),
     Rm(rm::Rm),
     Volume(volume::Volume),
@@ -61,6 +63,7 @@ impl Command {
             Command::Custodian(verb) => verb.run(),
             Command::Ls(verb) => verb.run(),
             Command::Events(verb) => verb.run(),
+            Command::Report(verb) => verb.run(),
             Command::Verify(verb) => verb.run(),
             Command::Completions(verb) => verb.run(),
             Command::Man(verb) => verb.run(),

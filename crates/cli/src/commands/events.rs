@@ -1,6 +1,6 @@
 mod jq;
-mod lines;
-mod processes;
+pub(super) mod lines;
+pub(super) mod processes;
 mod select;
 
 use std::io::{self, BufWriter, Write};

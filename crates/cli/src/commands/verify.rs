@@ -52,8 +52,7 @@ const SETTLE: Duration = Duration::from_millis(50);
 impl Verify {
     pub(crate) fn run(self) -> Outcome {
         let sandbox = sandboxes::find(&self.name)?;
-        let answer = self
-            .check(&sandbox)
+        let answer = check(&sandbox, self.anchor.as_slice())
             .with_context(|| format!("cannot verify the record of `{}`", self.name))?;
         match (&answer, self.json) {
             (Ok(verified), false) => tell(&sandbox, verified)?,
@@ -75,31 +74,35 @@ impl Verify {
             ExitCode::from(BAD_NEWS)
         })
     }
+}
 
-    fn check(&self, sandbox: &Sandbox) -> anyhow::Result<Result<Verified, Broken>> {
-        let path = sandbox.journal();
-        let kept = Anchor::load_for(&path).context("the anchor beside it cannot be read")?;
-        let anchors: Vec<Anchor> = kept.into_iter().chain(self.anchor).collect();
-        let expect = Expect {
-            sandbox: Some(sandbox.name()),
-            anchors: &anchors,
+/// Checks a sandbox's record, against the anchor beside it and `anchors`.
+pub(super) fn check(
+    sandbox: &Sandbox,
+    anchors: &[Anchor],
+) -> anyhow::Result<Result<Verified, Broken>> {
+    let path = sandbox.journal();
+    let kept = Anchor::load_for(&path).context("the anchor beside it cannot be read")?;
+    let anchors: Vec<Anchor> = kept.into_iter().chain(anchors.iter().copied()).collect();
+    let expect = Expect {
+        sandbox: Some(sandbox.name()),
+        anchors: &anchors,
+    };
+    let mut attempts = 0..3;
+    loop {
+        return match verify(&path, &expect) {
+            Ok(verified)
+                if verified.torn_tail.is_some()
+                    && sandbox.is_alive()
+                    && attempts.next().is_some() =>
+            {
+                std::thread::sleep(SETTLE);
+                continue;
+            }
+            Ok(verified) => Ok(Ok(verified)),
+            Err(VerifyError::Broken(broken)) => Ok(Err(broken)),
+            Err(error) => Err(error.into()),
         };
-        let mut attempts = 0..3;
-        loop {
-            return match verify(&path, &expect) {
-                Ok(verified)
-                    if verified.torn_tail.is_some()
-                        && sandbox.is_alive()
-                        && attempts.next().is_some() =>
-                {
-                    std::thread::sleep(SETTLE);
-                    continue;
-                }
-                Ok(verified) => Ok(Ok(verified)),
-                Err(VerifyError::Broken(broken)) => Ok(Err(broken)),
-                Err(error) => Err(error.into()),
-            };
-        }
     }
 }
 

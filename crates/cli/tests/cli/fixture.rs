@@ -9,11 +9,11 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 use wardian_events::{
-    CommandExited, CommandStarted, Connection, ConnectionClosed, ConnectionId, ConnectionMode,
-    CredentialPurpose, CredentialUsed, Dns, DnsTransport, Event, Exit, HostAbsent, HostFact,
-    Journal, Kept, LimitNotEnforced, LimitReached, ManualClock, PolicyInForce, PrivilegeMode,
-    ProtocolError, Request, RequestId, Response, ResponseOutcome, SandboxStarted, SandboxStopped,
-    SelfProbe, StopCause, Verdict,
+    ChangeKind, CommandExited, CommandStarted, Connection, ConnectionClosed, ConnectionId,
+    ConnectionMode, CredentialPurpose, CredentialUsed, Dns, DnsTransport, Event, Exit, FileChange,
+    FileType, FilesChanged, FilesOf, HostAbsent, HostFact, Journal, Kept, LimitNotEnforced,
+    LimitReached, ManualClock, PolicyInForce, PrivilegeMode, ProtocolError, Request, RequestId,
+    Response, ResponseOutcome, SandboxStarted, SandboxStopped, SelfProbe, StopCause, Verdict,
 };
 
 pub(crate) struct Home {
@@ -167,6 +167,34 @@ pub(crate) fn response(id: u64, outcome: ResponseOutcome) -> Event {
         bytes_down: 12_345,
         milliseconds: 84,
         outcome,
+    })
+}
+
+pub(crate) fn files_changed(path: &str) -> Event {
+    let file = |change, path: &str, before, after: Option<u64>| FileChange {
+        path: path.to_owned(),
+        change,
+        file: FileType::File,
+        before,
+        after,
+        sha256: after.map(|_| wardian_events::Digest::of(b"x")),
+    };
+    Event::FilesChanged(FilesChanged {
+        place: "/home/ann/acme".into(),
+        of: FilesOf::Overlay,
+        added: 9,
+        changed: 1,
+        removed: 1,
+        left_out: 0,
+        ignored: 0,
+        unreadable: 0,
+        files: vec![
+            file(ChangeKind::Added, path, None, Some(1)),
+            file(ChangeKind::Changed, "src/main.rs", Some(1000), Some(1234)),
+            file(ChangeKind::Removed, "old", Some(7), None),
+        ],
+        further: 8,
+        unknown: None,
     })
 }
 

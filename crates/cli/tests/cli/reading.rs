@@ -10,7 +10,7 @@ use wardian_events::{
     ResponseOutcome, Verdict,
 };
 
-use crate::fixture::{Home, everything, request, response, started, stopped};
+use crate::fixture::{Home, everything, files_changed, request, response, started, stopped};
 
 #[test]
 fn events_are_one_line_each() {
@@ -135,6 +135,78 @@ fn events_are_selected() {
         ]
         .concat()
     );
+}
+
+#[test]
+fn a_report_tells_the_record() {
+    let home = Home::new();
+    home.recorded("gitea", &everything("gitea"));
+    let told = home.run(&["report", "gitea"]);
+    assert!(!told.contains(['\x1b', '\r', '\u{202e}', '\u{9b}']));
+    assert_snapshot!("report", told);
+    assert_snapshot!("report_missing", home.run(&["report", "gitae"]));
+
+    // It says that it cannot be trusted, and tells what there is.
+    let journal = home.sandbox("gitea").join("journal.jsonl");
+    let text = fs::read_to_string(&journal).unwrap();
+    fs::write(
+        &journal,
+        text.replacen("db.example.org", "db.example.com", 1),
+    )
+    .unwrap();
+    let told = home.run(&["report", "gitea"]);
+    assert!(
+        told.starts_with("gitea  record broken at line 15: "),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_page_holds_nothing_but_text_from_inside() {
+    let home = Home::new();
+    let hostile =
+        "/</td><script src=//evil.example></script><img src=x onerror=alert(1)>\" style='x'&amp;";
+    let mut events = everything("gitea");
+    let stopped = events.pop().unwrap();
+    events.extend([
+        request(7, Verdict::denied("no_rule_for_request"), hostile),
+        request(8, Verdict::Allowed, hostile),
+        files_changed(hostile),
+        stopped,
+    ]);
+    home.recorded("gitea", &events);
+    let page = home.run(&["report", "gitea", "--html", "-"]);
+    // Every tag in it is one of ours.
+    let tags = page.match_indices('<').map(|(at, _)| {
+        let rest = &page[at + 1..];
+        let rest = rest.strip_prefix('/').unwrap_or(rest);
+        rest.split(|c: char| !c.is_ascii_alphanumeric())
+            .next()
+            .unwrap()
+    });
+    const OURS: [&str; 36] = [
+        "", "html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "h3",
+        "p", "ul", "ol", "li", "section", "div", "b", "span", "small", "svg", "rect", "table",
+        "thead", "tbody", "tr", "th", "td", "code", "time", "a", "i", "em", "strong", "br",
+    ];
+    for tag in tags {
+        assert!(OURS.contains(&tag), "<{tag}>");
+    }
+    assert!(page.contains("&lt;script src=//evil.example&gt;"));
+    assert!(
+        !page.contains("<script") && !page.contains("<img") && !page.contains("onerror=alert(1)>")
+    );
+    // Nothing is fetched: no address stands where a browser would follow it.
+    for attribute in ["href=", "src=\"", "url(", "@import", "<link", "<base"] {
+        assert!(!page.contains(attribute), "{attribute}");
+    }
+    assert!(page.contains("default-src 'none'; style-src 'sha256-"));
+
+    let path = home.path().join("page.html");
+    assert_eq!(home.run(&["report", "gitea", "--html", "page.html"]), "");
+    assert_eq!(fs::read_to_string(&path).unwrap(), page);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]

@@ -18,18 +18,18 @@ use crate::units::{self, bytes, milliseconds};
 
 /// One line to show. `text` is as it came from inside: to be made visible.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line {
-    pub(super) time: Timestamp,
+pub(in crate::commands) struct Line {
+    pub(in crate::commands) time: Timestamp,
     /// A word for what kind of line it is: `allowed`, `denied`, `started`, ...
-    pub(super) tag: &'static str,
+    pub(in crate::commands) tag: &'static str,
     /// Of the event that it is about, or with which that began.
-    pub(super) kind: &'static str,
-    pub(super) host: Option<String>,
-    pub(super) text: String,
+    pub(in crate::commands) kind: &'static str,
+    pub(in crate::commands) host: Option<String>,
+    pub(in crate::commands) text: String,
 }
 
 impl Line {
-    pub(super) fn tone(&self) -> crate::output::Tone {
+    pub(in crate::commands) fn tone(&self) -> crate::output::Tone {
         use crate::output::Tone;
         match self.tag {
             "allowed" => Tone::Good,
@@ -42,7 +42,7 @@ impl Line {
 
 /// Exchanges that have begun and whose line is not due yet.
 #[derive(Debug, Default)]
-pub(super) struct Exchanges {
+pub(in crate::commands) struct Exchanges {
     requests: BTreeMap<RequestId, Open<Request>>,
     connections: BTreeMap<ConnectionId, Open<Connection>>,
 }
@@ -62,7 +62,7 @@ const MAX_OPEN: usize = 10_000;
 
 impl Exchanges {
     /// The lines that are due with this record.
-    pub(super) fn take(&mut self, record: &Record) -> Vec<Line> {
+    pub(in crate::commands) fn take(&mut self, record: &Record) -> Vec<Line> {
         let Record { time, event, .. } = record;
         let line = |tag, text| Line {
             time: *time,
@@ -166,7 +166,7 @@ impl Exchanges {
     }
 
     /// Exchanges that have been open for `least`, once each.
-    pub(super) fn open_for(&mut self, least: Duration) -> Vec<Line> {
+    pub(in crate::commands) fn open_for(&mut self, least: Duration) -> Vec<Line> {
         let mut lines = still_open(&mut self.requests, least, request_line);
         lines.extend(still_open(&mut self.connections, least, connection_line));
         lines.sort_by_key(|line| line.time);
@@ -174,7 +174,7 @@ impl Exchanges {
     }
 
     /// What never ended, as far as the record goes.
-    pub(super) fn finish(mut self) -> Vec<Line> {
+    pub(in crate::commands) fn finish(mut self) -> Vec<Line> {
         self.open_for(Duration::ZERO)
     }
 }
@@ -220,7 +220,10 @@ fn still_open<I, T, E>(
 }
 
 /// `first` and those of `rest` that there are, two spaces apart.
-pub(super) fn joined<const N: usize>(first: String, rest: [Option<String>; N]) -> String {
+pub(in crate::commands) fn joined<const N: usize>(
+    first: String,
+    rest: [Option<String>; N],
+) -> String {
     rest.into_iter()
         .flatten()
         .filter(|part| !part.is_empty())
@@ -534,7 +537,7 @@ fn stopped(event: &SandboxStopped) -> String {
     )
 }
 
-pub(super) fn exit(exit: Exit) -> String {
+pub(in crate::commands) fn exit(exit: Exit) -> String {
     match exit {
         Exit::Status(status) => format!("status {status}"),
         Exit::Signal(signal) => format!("signal {signal}"),

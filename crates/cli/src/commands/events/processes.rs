@@ -6,7 +6,7 @@ use super::lines::{exit, joined};
 use crate::units::{self, milliseconds};
 
 /// Shown only if somebody asks for them: a build has more of these than of everything else.
-pub(super) const KINDS: [&str; 4] = [
+pub(in crate::commands) const KINDS: [&str; 4] = [
     "process_started",
     "process_found",
     "process_exited",

@@ -75,7 +75,7 @@ fn of_an_overlay_a_clone_and_the_home(mode: Mode) {
     let script =
         "rm -r *; git init -q -b main . && mkdir src && echo hello >README && echo a >src/a &&
         echo out >.gitignore && git add . && git -c user.name=a -c user.email=a@b commit -qm base";
-    host.outside(&["sh", "-c", script]).success();
+    host.outside(["sh", "-c", script]).success();
     let script = "git mv src/a src/b; git -c user.name=a -c user.email=a@b commit -qm x; \
         echo more >> README; mkdir out; echo x > out/x; mkfifo pipe";
     let outcome = host.shell(script).finish().success();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this is test code")]
 
 mod agents;
+mod anchor;
 mod briefing;
 mod clients;
 mod cp;
@@ -10,6 +11,7 @@ mod crash;
 mod custody;
 mod disk;
 mod dns;
+mod export;
 mod fail_closed;
 mod files_changed;
 mod hosts;

@@ -1,5 +1,6 @@
 //! The verbs. Each is one file: a struct whose doc comment is its `--help`, and a `run` that does it.
 
+mod anchor;
 mod apply;
 mod completions;
 mod cp;
@@ -7,6 +8,7 @@ mod custodian;
 mod diff;
 mod doctor;
 mod events;
+mod export;
 mod gc;
 mod ls;
 mod man;
@@ -34,6 +36,8 @@ pub(crate) enum Command {
     Cp(cp::Cp),
     Events(events::Events),
     Report(report::Report),
+    Export(export::Export),
+    Anchor(anchor::Anchor),
     Verify(verify::Verify),
     Rm(rm::Rm),
     Volume(volume::Volume),
@@ -64,6 +68,8 @@ impl Command {
             Command::Ls(verb) => verb.run(),
             Command::Events(verb) => verb.run(),
             Command::Report(verb) => verb.run(),
+            Command::Export(verb) => verb.run(),
+            Command::Anchor(verb) => verb.run(),
             Command::Verify(verb) => verb.run(),
             Command::Completions(verb) => verb.run(),
             Command::Man(verb) => verb.run(),

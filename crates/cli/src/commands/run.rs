@@ -3,6 +3,7 @@
 mod briefing;
 mod dry_run;
 mod environment;
+mod followers;
 mod host;
 mod identity;
 mod log;
@@ -108,6 +109,9 @@ pub(crate) struct Run {
 
     #[command(flatten)]
     bounds: Bounds,
+
+    #[command(flatten)]
+    readers: followers::Readers,
 
     /// Print what would be done, and do nothing
     #[arg(long)]

@@ -1,14 +1,18 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use serde_json::json;
+use wardian_events::chain::BadAnchor;
 use wardian_events::verify::End;
 use wardian_events::{Anchor, Broken, Expect, Verified, VerifyError, verify};
 
-use crate::failure::{BAD_NEWS, Outcome};
+use super::anchor;
+use super::anchor::place::{self, Place};
+use crate::failure::{BAD_NEWS, Failure, Outcome};
 use crate::output::{self, Colour, Tone};
 use crate::sandboxes::{self, Sandbox};
 use crate::units;
@@ -23,7 +27,7 @@ use crate::units;
 ///
 /// An anchor that you keep elsewhere proves more: that even somebody who could
 /// write all of the sandbox's directory has not changed anything before the
-/// anchor was taken.
+/// anchor was taken. Give it as it is, or where `wardian anchor` keeps them.
 ///
 /// Exit status: 0 if the record is whole, 1 if it is not, 2 if that cannot be
 /// told.
@@ -33,6 +37,7 @@ use crate::units;
 ///   wardian verify claude
 ///   wardian verify claude --json | jq -r .anchor > claude.anchor
 ///   wardian verify claude --anchor "$(cat claude.anchor)"
+///   wardian verify claude --anchor git:../audit
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Verify {
@@ -41,9 +46,9 @@ pub(crate) struct Verify {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// An anchor from an earlier verification, to be found again in the record
-    #[arg(long, value_name = "RECORDS:SHA256")]
-    anchor: Option<Anchor>,
+    /// RECORDS:SHA256, to be found again in the record; or a FILE or git:DIR#REF with such anchors
+    #[arg(long, value_name = "ANCHOR")]
+    anchor: Option<Given>,
 }
 
 /// A record that is being written this moment looks torn; it will not, this long after.
@@ -52,7 +57,12 @@ const SETTLE: Duration = Duration::from_millis(50);
 impl Verify {
     pub(crate) fn run(self) -> Outcome {
         let sandbox = sandboxes::find(&self.name)?;
-        let answer = check(&sandbox, self.anchor.as_slice())
+        let anchors = match &self.anchor {
+            None => Vec::new(),
+            Some(Given::One(anchor)) => vec![*anchor],
+            Some(Given::Kept(place)) => kept(place, &sandbox)?,
+        };
+        let answer = check(&sandbox, &anchors)
             .with_context(|| format!("cannot verify the record of `{}`", self.name))?;
         match (&answer, self.json) {
             (Ok(verified), false) => tell(&sandbox, verified)?,
@@ -74,6 +84,53 @@ impl Verify {
             ExitCode::from(BAD_NEWS)
         })
     }
+}
+
+/// One anchor, or where many are kept.
+#[derive(Debug, Clone)]
+enum Given {
+    One(Anchor),
+    Kept(Place),
+}
+
+impl FromStr for Given {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.split_once(':').map_or("", |(number, _)| number);
+        match !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => text
+                .parse()
+                .map(Self::One)
+                .map_err(|error: BadAnchor| error.to_string()),
+            false => text.parse().map(Self::Kept),
+        }
+    }
+}
+
+/// The anchors of this sandbox's journal, of which there must be some.
+fn kept(place: &Place, sandbox: &Sandbox) -> Result<Vec<Anchor>, Failure> {
+    place::refuse_within_reach(place, sandbox)?;
+    let name = sandbox.name();
+    let mut kept = place.read().context("the anchors cannot be read")?;
+    kept.retain(|kept| kept.sandbox == name);
+    if kept.is_empty() {
+        return Err(anyhow!("{place} holds no anchor of `{name}`").into());
+    }
+    let identity = anchor::identity(sandbox)?;
+    let all = kept.len() as u64;
+    kept.retain(|kept| Some(kept.journal) == identity);
+    if kept.is_empty() {
+        let anchors = units::count(all, "anchor");
+        let other = anyhow!("{place} holds {anchors} of `{name}`, none of them of this record");
+        return Err(Failure::from(other)
+            .hint("it was written anew; or a sandbox that had this name before was removed")
+            .status(BAD_NEWS));
+    }
+    let anchors = kept.iter().map(|kept| kept.anchor.parse());
+    Ok(anchors
+        .collect::<Result<_, _>>()
+        .context("the anchors cannot be read")?)
 }
 
 /// Checks a sandbox's record, against the anchor beside it and `anchors`.

@@ -13,6 +13,7 @@ use wardian_sandbox::{SandboxName, user};
 use wardian_supervisor::protocol::PolicySources;
 
 use super::briefing::Copies;
+use super::followers::Readers;
 use super::host::Shown;
 use super::recorded::Recorded;
 use super::relay::Wiring;
@@ -28,6 +29,8 @@ pub(super) struct Planned {
     pub(super) sources: PolicySources,
     /// Most bytes of records that it may write.
     pub(super) journal: Option<u64>,
+    /// Who reads along.
+    pub(super) readers: Readers,
     pub(super) wiring: Wiring,
     pub(super) credentials: Credentials,
     /// What of the user's own goes along.
@@ -130,6 +133,7 @@ impl Planned {
             policy,
             sources,
             journal,
+            readers: run.readers.clone(),
             wiring,
             credentials,
             copies,

@@ -15,6 +15,7 @@ use wardian_sandbox::SandboxName;
 use wardian_sandbox::state::SandboxDirectory;
 use wardian_supervisor::protocol::PolicySources;
 
+use super::followers::Readers;
 use super::{Again, Bounds, Reach, Run};
 use crate::failure::Failure;
 
@@ -187,6 +188,7 @@ impl Recorded {
             nested: self.nested,
             no_autonomy: self.no_autonomy,
             bounds: again.bounds.or(self.limits),
+            readers: Readers::default(),
             dry_run: false,
             quiet: again.quiet,
             command: match again.command.as_slice() {

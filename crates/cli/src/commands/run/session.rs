@@ -21,6 +21,7 @@ use wardian_supervisor::protocol::{
 use wardian_supervisor::sweep::{Sweep, remove, remove_empty_cgroups, remove_taken_back, sweep};
 
 use super::briefing::Briefing;
+use super::followers::{Followers, Readers};
 use super::plan::Planned;
 use super::relay::{Pipes, Terminal, Wiring};
 use super::{log, missing, summary, volumes, workspaces};
@@ -141,6 +142,8 @@ struct Session {
     signals: SignalFd,
     pipes: Option<Pipes>,
     terminal: Option<Terminal>,
+    readers: Readers,
+    followers: Followers,
     quiet: bool,
 }
 
@@ -186,6 +189,8 @@ impl Session {
             signals,
             pipes,
             terminal: None,
+            readers: planned.readers.clone(),
+            followers: Followers::default(),
             quiet,
         };
         let start = Start {
@@ -291,7 +296,10 @@ impl Session {
                     self.terminal = Some(Terminal::join(master)?);
                 }
             }
-            FromSupervisor::Started => {}
+            FromSupervisor::Started => {
+                let name = self.directory.name().as_str();
+                self.followers = Followers::start(name, &self.readers);
+            }
             FromSupervisor::Suspended => self.suspend()?,
             FromSupervisor::Ended(end) => return Ok(Some(Conversation::Ended(end))),
             FromSupervisor::Failed(failure) => return Ok(Some(Conversation::Failed(failure))),
@@ -322,6 +330,7 @@ impl Session {
             terminal.finish();
         }
         let waited = self.supervisor.wait();
+        self.followers.finish();
         remove_empty_cgroups(&self.directory);
         match outcome {
             Conversation::Ended(end) => {

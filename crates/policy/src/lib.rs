@@ -45,8 +45,8 @@ pub use method::MethodError;
 pub use path::PathPattern;
 pub use permit::{AddressPermit, ConnectionPermit, NamePermit, RequestPermit, Spelled};
 pub use policy::{
-    Destination, Nested, Policy, PolicyError, PolicyInputs, PolicySummary, RequestFacts,
-    RuleSummary,
+    Destination, Explanation, LayerSummary, Nested, Places, Policy, PolicyError, PolicyInputs,
+    PolicySummary, RequestFacts, RuleSummary,
 };
 pub use ports::Ports;
 pub use preset::{Preset, SettingsFile};

@@ -312,6 +312,18 @@ impl Limit {
     }
 }
 
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory(value) | Self::Disk(value) => value.fmt(f),
+            Self::Cpus(value) => value.fmt(f),
+            Self::Pids(value) => value.fmt(f),
+            Self::Files(value) => value.fmt(f),
+            Self::Time(value) => value.fmt(f),
+        }
+    }
+}
+
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.get();

@@ -47,6 +47,8 @@ mod json_text;
 mod layers;
 mod merge;
 mod node;
+mod schema;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod toml_text;
@@ -59,6 +61,8 @@ pub(crate) use error::Place;
 
 pub use error::ManifestError;
 pub use layers::{Manifests, Project, Trust};
+pub use schema::{manifest_schema, policy_file_schema};
+pub use summary::{AgentSummary, ManifestSummary, SandboxSummary};
 
 use crate::credential::CredentialSpec;
 use crate::login::Login;
@@ -98,6 +102,7 @@ pub struct Agent {
 /// The file of `--policy` that was parsed.
 #[derive(Debug, Clone)]
 pub struct PolicyFile {
+    name: Arc<str>,
     pub(crate) fragment: Fragment,
 }
 
@@ -121,6 +126,11 @@ impl Manifest {
         let source = Source::new(source_name, text);
         let document = source.decode()?;
         convert_manifest::manifest(&source, level, document)
+    }
+
+    /// Whose it is.
+    pub fn level(&self) -> Level {
+        self.level
     }
 
     /// The name that it was given: its path.
@@ -190,7 +200,15 @@ impl PolicyFile {
         let source = Source::new(source_name, text);
         let document = source.decode()?;
         let fragment = convert::policy_document(&source, document, &Origin::PolicyFile)?;
-        Ok(Self { fragment })
+        Ok(Self {
+            name: source.name,
+            fragment,
+        })
+    }
+
+    /// The name that it was given: its path.
+    pub fn source_name(&self) -> &str {
+        &self.name
     }
 }
 
@@ -241,18 +259,28 @@ impl PresetFile {
 struct Source<'a> {
     name: Arc<str>,
     text: &'a str,
+    /// Where each line begins: a manifest has many places, and may be long.
+    lines: Vec<usize>,
 }
 
 impl<'a> Source<'a> {
     fn new(name: &str, text: &'a str) -> Self {
+        let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         Self {
             name: name.into(),
             text,
+            lines: std::iter::once(0)
+                .chain(newlines.map(|(at, _)| at + 1))
+                .collect(),
         }
     }
 
     fn place(&self, offset: usize) -> Place {
-        Place::new(&self.name, self.text, offset)
+        let line = self.lines.partition_point(|start| *start <= offset);
+        let start = line.checked_sub(1).map_or(0, |index| self.lines[index]);
+        // Offsets come from parsers of this very text; a slip must still not panic.
+        let before = self.text.get(start..offset).unwrap_or_default();
+        Place::new(&self.name, line, before.chars().count() + 1)
     }
 
     fn locate<V, T>(&self, spanned: &Spanned<V>, value: T) -> Located<T> {
@@ -272,8 +300,11 @@ impl<'a> Source<'a> {
     fn decode<T: for<'de> serde::Deserialize<'de>>(&self) -> Result<T, ManifestError> {
         let tree = self
             .tree()
-            .map_err(|error| ManifestError::syntax(&self.name, self.text, &error))?;
-        decode::decode(&tree).map_err(|error| ManifestError::decode(&self.name, self.text, &error))
+            .map_err(|error| self.place(error.offset).error(&error.message))?;
+        decode::decode(&tree).map_err(|error| {
+            let offset = error.span.as_ref().map_or(0, |span| span.start);
+            ManifestError::decode(&self.place(offset), &error)
+        })
     }
 
     fn tree(&self) -> Result<Node, SyntaxError> {

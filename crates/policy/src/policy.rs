@@ -15,8 +15,9 @@
 
 mod build;
 mod check;
-mod describe;
+pub(crate) mod describe;
 mod error;
+mod explain;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,7 @@ use crate::visible::VisiblePath;
 pub use build::PolicyInputs;
 pub use describe::{CredentialSummary, EnvSummary, LimitSummary, PolicySummary, RuleSummary};
 pub use error::PolicyError;
+pub use explain::{Explanation, LayerSummary, Places};
 
 /// What a sandbox may do.
 #[derive(Debug, Clone)]

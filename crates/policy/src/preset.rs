@@ -106,6 +106,12 @@ impl Preset {
         &self.file.copies
     }
 
+    /// The directory of those in which its program looks for skills.
+    pub fn skills(&self) -> Option<&VisiblePath> {
+        let mut copies = self.file.copies.iter();
+        copies.find(|path| path.to_string().ends_with("/skills"))
+    }
+
     /// Settings of the user's own that its program finds inside as well, in part.
     pub fn settings(&self) -> &[SettingsFile] {
         &self.file.settings

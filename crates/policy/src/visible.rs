@@ -63,6 +63,7 @@ const SECRETS: &[&str] = &[
     ".local/share/keyrings",
     ".local/share/opencode/auth.json",
     ".local/share/wardian",
+    ".local/state/wardian",
     ".m2/settings.xml",
     ".mozilla",
     ".netrc",

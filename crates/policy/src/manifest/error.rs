@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::decode::{DecodeError, DecodeErrorKind};
-use super::node::SyntaxError;
 use crate::nearest::nearest;
 
 /// Where and why a manifest was refused.
@@ -82,14 +81,11 @@ impl fmt::Display for ManifestError {
 impl std::error::Error for ManifestError {}
 
 impl Place {
-    pub(crate) fn new(source_name: &Arc<str>, text: &str, offset: usize) -> Self {
-        // Offsets come from parsers of this very text; a slip must still not panic.
-        let before = text.get(..offset).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    pub(super) fn new(source_name: &Arc<str>, line: usize, column: usize) -> Self {
         Self {
             source_name: Arc::clone(source_name),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line,
+            column,
         }
     }
 
@@ -138,13 +134,7 @@ impl ManifestError {
         self
     }
 
-    pub(super) fn syntax(source_name: &Arc<str>, text: &str, error: &SyntaxError) -> Self {
-        Place::new(source_name, text, error.offset).error(&error.message)
-    }
-
-    pub(super) fn decode(source_name: &Arc<str>, text: &str, error: &DecodeError) -> Self {
-        let offset = error.span.as_ref().map_or(0, |span| span.start);
-        let place = Place::new(source_name, text, offset);
+    pub(super) fn decode(place: &Place, error: &DecodeError) -> Self {
         let within = within(&error.path);
         match &error.kind {
             DecodeErrorKind::UnknownKey { key, known } => {

@@ -22,7 +22,7 @@ pub type List<T> = Spanned<Vec<Spanned<T>>>;
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ManifestDocument {
-    /// The sandbox that is used where none is named. In a project, also below every run of a user's own choice.
+    /// The sandbox that is used where none is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Text>,
     /// The sandbox that stands below every other one, whatever the project. Only in the user's own `wardian.toml`.

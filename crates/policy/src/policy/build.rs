@@ -79,6 +79,15 @@ impl Gathered {
         rules.extend(others);
         checks::refuse_hidden_requests(&rules)?;
         checks::refuse_idle_placeholders(&written, &rules)?;
+        let used = used_credentials(&rules, &rest);
+        rest.credentials
+            .retain(|spec| used.contains(&spec.value.name));
+        let name = |spec: &Located<CredentialSpec>| spec.value.name.clone();
+        rest.credentials.sort_by_key(name);
+        rest.environment.sort_by_key(|it| it.value.name.clone());
+        rest.visible.sort_by_key(|path| path.value.clone());
+        rest.cache.sort_by_key(|kind| kind.value);
+        rest.require.sort_by_key(|kind| kind.value);
         Ok(Self {
             rules,
             presets,
@@ -86,7 +95,7 @@ impl Gathered {
         })
     }
 
-    fn policy(self) -> Result<Policy, PolicyError> {
+    pub(super) fn policy(self) -> Result<Policy, PolicyError> {
         let Self {
             rules,
             presets,
@@ -96,15 +105,12 @@ impl Gathered {
         for limit in rest.limits.values() {
             limits.set(limit.value);
         }
-        limits.require = rest.require.iter().map(|kind| kind.value).collect();
-        limits.require.sort_unstable();
+        limits.require = unplaced(rest.require);
         if let Some(kind) = limits.require.iter().find(|kind| !limits.has(**kind)) {
             return Err(PolicyError::RequiredLimitUnset(*kind));
         }
-        let used = used_credentials(&rules, &rest);
-        let values = |located: RuleDraft| located.value;
-        let rules: Vec<_> = rules.into_iter().map(values).collect();
-        let mut policy = Policy {
+        let rules = unplaced(rules);
+        Ok(Policy {
             index: Index::new(&rules),
             rules,
             credentials: unplaced(rest.credentials),
@@ -114,24 +120,12 @@ impl Gathered {
             nested: rest.nested.map_or(Nested::Refused, |nested| nested.value),
             workspaces: rest.workspaces.map(|located| located.value),
             cache: unplaced(rest.cache),
-            recording: rest
-                .record
-                .map_or_else(Default::default, |record| record.value),
+            recording: rest.record.map(|record| record.value).unwrap_or_default(),
             presets: presets
                 .iter()
                 .map(|preset| preset.name().to_owned())
                 .collect(),
-        };
-        policy.credentials.retain(|spec| used.contains(&spec.name));
-        policy
-            .credentials
-            .sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        policy
-            .environment
-            .sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        policy.visible.sort_unstable();
-        policy.cache.sort_unstable();
-        Ok(policy)
+        })
     }
 }
 

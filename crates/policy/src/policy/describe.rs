@@ -170,7 +170,7 @@ impl Policy {
     }
 }
 
-fn describe_rule(rule: &Rule) -> RuleSummary {
+pub(crate) fn describe_rule(rule: &Rule) -> RuleSummary {
     let Rule {
         id,
         origin,
@@ -223,7 +223,7 @@ fn describe_rule(rule: &Rule) -> RuleSummary {
     }
 }
 
-fn describe_credential(spec: &CredentialSpec) -> CredentialSummary {
+pub(crate) fn describe_credential(spec: &CredentialSpec) -> CredentialSummary {
     let CredentialSpec {
         name,
         source,

@@ -9,6 +9,7 @@ use crate::manifest::{Manifest, PolicyFile};
 use crate::permit::{ConnectionPermit, RequestPermit, Spelled};
 use crate::rule::{Mode, Upstream};
 
+mod attenuation;
 mod build;
 mod connections;
 mod layers;

@@ -211,7 +211,7 @@ fn case_4_files_of_the_repository_change_nothing(mode: Mode) {
         (
             "wardian.toml",
             format!(
-                "[[egress]]\nhost = \"origin.test\"\nconnect = \"{address}\"\n[sandbox.default]\n[[sandbox.default.egress]]\nhost = \"*\"\n"
+                "default = \"wide\"\n[[sandbox.wide.egress]]\nhost = \"origin.test\"\nconnect = \"{address}\"\n[[sandbox.wide.egress]]\nhost = \"*\"\n"
             ),
         ),
         ("policy.toml", wide.to_owned()),

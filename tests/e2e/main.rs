@@ -21,6 +21,7 @@ mod ipc;
 mod journal;
 mod kernel;
 mod logins;
+mod manifests;
 mod memory;
 mod mounts;
 mod network;

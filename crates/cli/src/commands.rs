@@ -12,11 +12,14 @@ mod export;
 mod gc;
 mod ls;
 mod man;
+mod policy;
 mod report;
 mod resume;
 mod rm;
 mod run;
+mod schema;
 mod supervise;
+mod trust;
 mod verify;
 mod volume;
 
@@ -42,6 +45,9 @@ pub(crate) enum Command {
     Rm(rm::Rm),
     Volume(volume::Volume),
     Gc(gc::Gc),
+    Trust(trust::Trust),
+    Policy(policy::Policy),
+    Schema(schema::Schema),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Man(man::Man),
@@ -62,6 +68,9 @@ impl Command {
             Command::Rm(verb) => verb.run(),
             Command::Volume(verb) => verb.run(),
             Command::Gc(verb) => verb.run(),
+            Command::Trust(verb) => verb.run(),
+            Command::Policy(verb) => verb.run(),
+            Command::Schema(verb) => verb.run(),
             Command::Doctor(verb) => verb.run(),
             Command::Supervise(verb) => verb.run(),
             Command::Custodian(verb) => verb.run(),

@@ -7,9 +7,11 @@ mod commands;
 mod failure;
 mod home;
 mod kept;
+mod manifests;
 mod output;
 mod review;
 mod sandboxes;
+mod trust;
 mod units;
 
 use std::ffi::OsString;

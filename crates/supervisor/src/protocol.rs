@@ -15,7 +15,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use wardian_events::LimitReached;
-use wardian_policy::{LimitKind, ManifestError, Policy, PolicyError, PolicyFile, PolicyInputs};
+use wardian_policy::{
+    Level, LimitKind, Manifest, ManifestError, Manifests, Policy, PolicyError, PolicyFile,
+    PolicyInputs, Project, Trust,
+};
 use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::builtin::Ended;
 use wardian_sandbox::record::KeptWorkspace;
@@ -51,6 +54,12 @@ pub struct Start {
 /// its client decided.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PolicySources {
+    /// The user's own `wardian.toml`.
+    pub user: Option<Document>,
+    /// The project's.
+    pub project: Option<ProjectDocument>,
+    /// The sandbox of theirs that is asked for.
+    pub sandbox: Option<String>,
     /// The name of the file of `--policy`, for messages, and its text.
     pub file: Option<(String, String)>,
     pub presets: Vec<String>,
@@ -59,6 +68,20 @@ pub struct PolicySources {
     pub limits: Vec<(String, String)>,
     /// `NAME=VALUE`, or `NAME` for the host's value.
     pub environment: Vec<String>,
+}
+
+/// A manifest: its path and its text.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Document {
+    pub path: String,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProjectDocument {
+    pub document: Document,
+    /// Whether the user has agreed to this very text.
+    pub trusted: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +96,32 @@ pub enum SourcesError {
 
 impl PolicySources {
     pub fn build(&self) -> Result<Policy, SourcesError> {
+        Ok(Policy::build(&self.inputs()?)?)
+    }
+
+    /// The manifests alone.
+    pub fn manifests(&self) -> Result<Manifests, ManifestError> {
+        let parse =
+            |level, document: &Document| Manifest::parse(level, &document.path, &document.text);
+        let user = self.user.as_ref();
+        let project = self.project.as_ref().map(|project| {
+            Ok(Project {
+                manifest: parse(Level::Project, &project.document)?,
+                trust: match project.trusted {
+                    true => Trust::Given,
+                    false => Trust::NotGiven,
+                },
+            })
+        });
+        Ok(Manifests {
+            user: user
+                .map(|document| parse(Level::User, document))
+                .transpose()?,
+            project: project.transpose()?,
+        })
+    }
+
+    pub fn inputs(&self) -> Result<PolicyInputs, SourcesError> {
         let file = self
             .file
             .as_ref()
@@ -87,14 +136,15 @@ impl PolicySources {
                 Ok((kind, value.clone()))
             })
             .collect::<Result<_, SourcesError>>()?;
-        Ok(Policy::build(&PolicyInputs {
+        Ok(PolicyInputs {
+            manifests: self.manifests()?,
+            sandbox: self.sandbox.clone(),
             file,
             presets: self.presets.clone(),
             allow: self.allow.clone(),
             limits,
             env: self.environment.clone(),
-            ..PolicyInputs::default()
-        })?)
+        })
     }
 }
 

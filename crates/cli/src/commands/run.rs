@@ -1,5 +1,6 @@
 //! `wardian run`: from a command line to a sandbox, and back to an exit status.
 
+mod agent;
 mod briefing;
 mod dry_run;
 mod environment;
@@ -8,12 +9,15 @@ mod host;
 mod identity;
 mod log;
 mod missing;
+mod places;
 mod plan;
+mod prompt;
 mod recorded;
 mod relay;
 mod resumed;
 mod secrets;
 mod session;
+mod sources;
 mod summary;
 mod volumes;
 mod words;
@@ -25,7 +29,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+pub(super) use dry_run::describe_rule;
 pub(super) use resumed::{Again, resume};
+pub(super) use sources::{Sources, current_directory, preset_of, refused};
 pub(crate) use words::join as join_words;
 
 use crate::failure::Outcome;
@@ -39,7 +45,8 @@ use crate::failure::Outcome;
 ///
 /// Known agents (claude, codex, gemini, opencode) bring the rules, credentials and
 /// flags that they need. Everything else starts with no network at all; `--allow`
-/// opens it host by host.
+/// opens it host by host. A wardian.toml can hold all of this under names: sandboxes,
+/// and agents that `wardian run AGENT` starts.
 ///
 /// Examples:
 ///
@@ -49,11 +56,12 @@ use crate::failure::Outcome;
 ///   wardian run --bind ../lib:ro --volume data -- make
 ///   wardian run --root -- apt-get install -y jq
 ///   wardian run --policy policy.toml --dry-run claude
+///   wardian run --sandbox gitea claude
 ///
 /// Exit status: the program's own (128+n if a signal ended it); 124 if its time was
 /// up, 125 if the sandbox could not be made, 126 or 127 if the program could not be
 /// executed or found.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Run {
     /// Name of the sandbox, which can then be resumed even without work in it; made up unless given
@@ -121,7 +129,7 @@ pub(crate) struct Run {
     #[arg(long, short)]
     quiet: bool,
 
-    /// The program and its arguments
+    /// The program and its arguments, or the name of an agent of a wardian.toml and more arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -131,6 +139,14 @@ pub(crate) struct Run {
 // What a policy is made of, limits apart.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Reach {
+    /// Take this sandbox of a wardian.toml, instead of its default one
+    #[arg(long, value_name = "NAME")]
+    pub(super) sandbox: Option<String>,
+
+    /// Trust the project's wardian.toml for this run if it has this SHA-256
+    #[arg(long, value_name = "SHA256")]
+    pub(super) trust_hash: Option<wardian_events::Digest>,
+
     /// Reach this place: HOST, HOST:PORT, '*.DOMAIN', or 'METHOD https://HOST/PATH/**'
     #[arg(long, value_name = "PLACE")]
     pub(super) allow: Vec<String>,

@@ -16,6 +16,9 @@ fn verbs_explain_themselves() {
         "gc",
         "cp",
         "volume",
+        "trust",
+        "policy",
+        "schema",
         "completions",
         "man",
     ] {

@@ -276,6 +276,8 @@ impl Stage {
             .arg("--")
             .args(program)
             .current_dir(self.workspace())
+            // The user's own manifest may deny or limit what the trial needs.
+            .env("XDG_CONFIG_HOME", self.workspace())
             .env(SECRET_VARIABLE, &self.planted.secret)
             .env(CANARY_VARIABLE, &self.planted.canary)
             .stdin(Stdio::null());

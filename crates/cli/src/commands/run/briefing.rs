@@ -41,6 +41,8 @@ pub(super) struct Briefing<'a> {
     /// Those that have a value.
     pub(super) credentials: Vec<&'a str>,
     pub(super) limits: Vec<Feature>,
+    /// What its agent is told besides.
+    pub(super) prompt: Option<&'a str>,
 }
 
 impl Briefing<'_> {
@@ -73,8 +75,15 @@ impl Briefing<'_> {
             self.credentials(),
             self.refusals(),
             self.limits(),
+            self.prompt(),
         ];
         sections.concat()
+    }
+
+    fn prompt(&self) -> String {
+        self.prompt.map_or_else(String::new, |prompt| {
+            format!("\n## What you are here for\n\n{}\n", prompt.trim())
+        })
     }
 
     fn introduction(&self) -> String {

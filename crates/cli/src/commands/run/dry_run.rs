@@ -3,6 +3,8 @@
 
 mod words;
 
+pub(in crate::commands) use words::describe as describe_rule;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;

@@ -1,7 +1,6 @@
 //! From the command line to everything that a start needs, before anything is touched.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -18,15 +17,19 @@ use super::host::Shown;
 use super::recorded::Recorded;
 use super::relay::Wiring;
 use super::secrets::Credentials;
+use super::sources::{Asked, current_directory, file_name, preset_of, refused};
 use super::workspaces::{PlannedClone, PlannedWorkspaces};
-use super::{Run, environment, identity, volumes};
+use super::{Run, agent, environment, identity, places, prompt, volumes};
 use crate::failure::Failure;
+use crate::manifests;
 
 /// A run that is decided, but not begun.
 pub(super) struct Planned {
     pub(super) spec: SandboxSpec,
     pub(super) policy: Policy,
     pub(super) sources: PolicySources,
+    /// What an agent of a manifest is told.
+    pub(super) prompt: Option<String>,
     /// Most bytes of records that it may write.
     pub(super) journal: Option<u64>,
     /// Who reads along.
@@ -44,6 +47,7 @@ pub(super) struct Planned {
 
 impl Planned {
     pub(super) fn from(run: &Run) -> Result<Self, Failure> {
+        let asked = Asked::of(run, &current_directory()?)?;
         let (name, persistence) = match (&run.name, run.command.first()) {
             (Some(name), _) => (SandboxName::parse(name)?, Persistence::Named),
             (None, program) => {
@@ -52,34 +56,45 @@ impl Planned {
                 (name, Persistence::Ephemeral)
             }
         };
-        Self::upon(run, name.clone(), persistence, |user| {
-            PlannedWorkspaces::from(run, &name, &user.home)
+        Self::upon(asked, name.clone(), persistence, |asked, policy, user| {
+            let start = places::apply(asked, policy, &user.home)?;
+            let directory = start.directory.clone();
+            let planned = PlannedWorkspaces::from(&asked.run, &name, &user.home, directory)?;
+            start.check(&planned.workspaces)?;
+            Ok(planned)
         })
     }
 
     /// A run on workspaces that are found elsewhere than in its flags.
     pub(super) fn upon(
-        run: &Run,
+        mut asked: Asked,
         name: SandboxName,
         persistence: Persistence,
-        workspaces: impl FnOnce(&User) -> Result<PlannedWorkspaces, Failure>,
+        workspaces: impl FnOnce(&mut Asked, &Policy, &User) -> Result<PlannedWorkspaces, Failure>,
     ) -> Result<Self, Failure> {
+        let recorded = Recorded::of(&asked)?;
+        let policy = asked.sources.policy.build().map_err(refused)?;
+        let user = user::current().ok_or_else(|| {
+            Failure::from(anyhow!("the user has no home directory")).hint("set HOME")
+        })?;
+        let planned = workspaces(&mut asked, &policy, &user)?;
+        let Asked {
+            run,
+            directory: _,
+            agent,
+            sources,
+            typed: _,
+        } = asked;
         let [program, arguments @ ..] = run.command.as_slice() else {
             return Err(anyhow!("no command was given").into());
         };
         let preset = preset_of(program);
-        let sources = sources(run, preset)?;
-        let recorded = Recorded::of(run, &sources)?;
-        let policy = sources.build().context("the policy is refused")?;
-        let user = user::current().ok_or_else(|| {
-            Failure::from(anyhow!("the user has no home directory")).hint("set HOME")
-        })?;
         let account = if run.root {
             Account::Superuser
         } else {
             Account::User
         };
-        let planned = workspaces(&user)?;
+        manifests::refuse_exposed(&planned.workspaces, &user.home)?;
         let mut mounts = planned.mounts;
         mounts.extend(volumes::plan(&run.volume, &user.home, &planned.workspaces)?);
         let main = &planned.workspaces.main().path;
@@ -91,10 +106,15 @@ impl Planned {
             // A credential's command can ask a person, or do anything else.
             Credentials::default()
         } else {
-            Credentials::gather(&policy, &sources, &user.home, main)?
+            Credentials::gather(&policy, &sources.policy, &user.home, main)?
+        };
+        let answers = if run.dry_run {
+            Vec::new()
+        } else {
+            prompt::ask_all(policy.environment())?
         };
         let mut environment = environment::base(&name, &user, account);
-        add_policy_environment(&mut environment, &policy, &credentials);
+        add_policy_environment(&mut environment, &policy, &credentials, &answers);
         let shown =
             shown(&policy, &image, &user, found.visible, found.links).finish(main, &user.home);
         let wiring = Wiring::of_this_process();
@@ -102,8 +122,13 @@ impl Planned {
         let repositories = planned.clones.iter().map(PlannedClone::repository);
         credentials.pack(&mut copies.parcel)?;
         let unsigned = identity::send(&mut copies, &user.home, repositories)?;
-        let notes = planned.notes.into_iter();
-        let notes = notes.chain(unsigned).chain(copies.note()).collect();
+        if let Some(agent) = &agent {
+            agent::send_skills(agent, preset, &sources, &mut copies, &user.home)?;
+        }
+        let notes = planned.notes.into_iter().chain(sources.note());
+        let unread = agent.as_ref().and_then(|agent| agent::note(agent, preset));
+        let notes = notes.chain(unread).chain(unsigned).chain(copies.note());
+        let notes = notes.collect();
         let spec = SandboxSpec {
             name,
             program: found.path,
@@ -127,11 +152,12 @@ impl Planned {
                 _ => Nesting::Allowed,
             },
         };
-        let journal = journal(run)?;
+        let journal = journal(&run)?;
         Ok(Self {
             spec,
             policy,
-            sources,
+            sources: sources.policy,
+            prompt: agent.and_then(|agent| agent.prompt().map(str::to_owned)),
             journal,
             readers: run.readers.clone(),
             wiring,
@@ -144,58 +170,9 @@ impl Planned {
     }
 }
 
-fn file_name(program: &OsStr) -> String {
-    Path::new(program)
-        .file_name()
-        .unwrap_or(program)
-        .to_string_lossy()
-        .into_owned()
-}
-
-fn preset_of(program: &OsStr) -> Option<&'static Preset> {
-    Preset::for_program(&file_name(program))
-}
-
 fn journal(run: &Run) -> Result<Option<u64>, Failure> {
     let size = run.bounds.journal.as_deref().map(Bytes::parse).transpose();
     Ok(size.context("--journal")?.map(Bytes::get))
-}
-
-fn sources(run: &Run, preset: Option<&'static Preset>) -> Result<PolicySources, Failure> {
-    let file = run
-        .reach
-        .policy
-        .as_ref()
-        .map(|path| {
-            fs::read_to_string(path)
-                .map(|text| (path.display().to_string(), text))
-                .with_context(|| format!("cannot read the policy {}", path.display()))
-        })
-        .transpose()?;
-    let limits = [
-        ("memory", &run.bounds.memory),
-        ("cpus", &run.bounds.cpus),
-        ("pids", &run.bounds.pids),
-        ("files", &run.bounds.files),
-        ("disk", &run.bounds.disk),
-        ("time", &run.bounds.time),
-    ];
-    Ok(PolicySources {
-        file,
-        presets: run
-            .reach
-            .preset
-            .iter()
-            .cloned()
-            .chain(preset.map(|preset| preset.name().to_owned()))
-            .collect(),
-        allow: run.reach.allow.clone(),
-        limits: limits
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)))
-            .collect(),
-        environment: run.reach.env.clone(),
-    })
 }
 
 /// Exit statuses as a shell has them: 127 for a program that is not there, 126 for one that cannot run.
@@ -230,13 +207,17 @@ fn add_policy_environment(
     variables: &mut Vec<(OsString, OsString)>,
     policy: &Policy,
     credentials: &Credentials,
+    answers: &[(String, String)],
 ) {
     for variable in policy.environment() {
         let value = match variable.value() {
             EnvValue::Literal(text) => Some(OsString::from(text)),
             EnvValue::FromHost(name) => std::env::var_os(name.as_str()),
             EnvValue::Placeholder(name) => credentials.placeholder(name).map(OsString::from),
-            EnvValue::Prompt(_) => None,
+            EnvValue::Prompt(_) => answers
+                .iter()
+                .find(|(name, _)| name == variable.name().as_str())
+                .map(|(_, answer)| OsString::from(answer)),
         };
         if let Some(value) = value {
             environment::set(variables, variable.name().as_str(), value);

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use wardian_events::Digest;
 use wardian_sandbox::SandboxName;
 use wardian_sandbox::state::SandboxDirectory;
-use wardian_supervisor::protocol::PolicySources;
 
 use super::followers::Readers;
+use super::sources::Asked;
 use super::{Again, Bounds, Reach, Run};
 use crate::failure::Failure;
 
@@ -28,6 +28,12 @@ pub(super) struct Recorded {
     command: Vec<Word>,
     /// Where the program starts; absolute.
     pub(super) directory: PathBuf,
+    /// Of a manifest, if one was asked for.
+    #[serde(default)]
+    sandbox: Option<String>,
+    /// Of a manifest of the project that was trusted for that run alone.
+    #[serde(default)]
+    trust_hash: Option<Digest>,
     allow: Vec<String>,
     presets: Vec<String>,
     policy: Option<PolicyFile>,
@@ -62,7 +68,14 @@ struct PolicyFile {
 }
 
 impl Recorded {
-    pub(super) fn of(run: &Run, sources: &PolicySources) -> Result<Self, Failure> {
+    pub(super) fn of(asked: &Asked) -> Result<Self, Failure> {
+        let Asked {
+            run,
+            typed,
+            sources,
+            directory: _,
+            agent: _,
+        } = asked;
         let Run {
             reach,
             bounds,
@@ -70,10 +83,9 @@ impl Recorded {
             root,
             nested,
             no_autonomy,
-            command,
             ..
         } = run;
-        let policy = match (&reach.policy, &sources.file) {
+        let policy = match (&reach.policy, &sources.policy.file) {
             (Some(path), Some((_, text))) => Some(PolicyFile {
                 path: std::path::absolute(path)
                     .with_context(|| format!("cannot tell where {} is", path.display()))?,
@@ -84,8 +96,10 @@ impl Recorded {
         let (given, passed): (Vec<_>, Vec<_>) =
             reach.env.iter().partition(|text| text.contains('='));
         Ok(Self {
-            command: command.iter().cloned().map(Word::from).collect(),
+            command: typed.iter().cloned().map(Word::from).collect(),
             directory: PathBuf::new(),
+            sandbox: reach.sandbox.clone(),
+            trust_hash: reach.trust_hash,
             allow: reach.allow.clone(),
             presets: reach.preset.clone(),
             policy,
@@ -173,6 +187,8 @@ impl Recorded {
         let run = Run {
             name: Some(name.to_string()),
             reach: Reach {
+                sandbox: again.reach.sandbox.clone().or(self.sandbox),
+                trust_hash: again.reach.trust_hash.or(self.trust_hash),
                 allow: more(self.allow, &again.reach.allow),
                 policy,
                 preset: more(self.presets, &again.reach.preset),
@@ -277,11 +293,10 @@ mod tests {
 
     fn recorded(words: &[&str], policy: Option<&str>) -> Recorded {
         let words = std::iter::once("run").chain(words.iter().copied());
-        let sources = PolicySources {
-            file: policy.map(|text| ("policy.toml".into(), text.into())),
-            ..PolicySources::default()
-        };
-        Recorded::of(&Line::parse_from(words).run, &sources).unwrap()
+        let base = tempfile::tempdir().unwrap();
+        let mut asked = Asked::of(&Line::parse_from(words).run, base.path()).unwrap();
+        asked.sources.policy.file = policy.map(|text| ("policy.toml".into(), text.into()));
+        Recorded::of(&asked).unwrap()
     }
 
     fn name() -> SandboxName {

@@ -12,6 +12,7 @@ use wardian_sandbox::state::SandboxDirectory;
 use super::plan::Planned;
 use super::recorded::Recorded;
 use super::session::{self, Place, SANDBOX_FAILED};
+use super::sources::Asked;
 use super::workspaces::{PlannedWorkspaces, REPOSITORIES, objects};
 use super::{Bounds, Reach};
 use crate::failure::{Failure, Outcome};
@@ -40,11 +41,16 @@ pub(in crate::commands) fn resume(sandbox: &Sandbox, again: &Again) -> Outcome {
     };
     let record = to_go_on_with(&directory).map_err(refused)?;
     let recorded = Recorded::load(&directory).map_err(refused)?;
+    let started_in = recorded.directory.clone();
     let workspaces = kept_workspaces(&directory, &record, &recorded.directory).map_err(refused)?;
     let (run, notes) = recorded.again(directory.name(), again).map_err(refused)?;
-    let mut planned = Planned::upon(&run, directory.name().clone(), record.persistence, |_| {
-        Ok(workspaces)
-    })?;
+    let asked = Asked::of(&run, &started_in)?;
+    let mut planned = Planned::upon(
+        asked,
+        directory.name().clone(),
+        record.persistence,
+        |_, _, _| Ok(workspaces),
+    )?;
     planned.notes.extend(notes);
     session::run(planned, Place::Kept { directory, lock }, again.quiet)
 }

@@ -216,6 +216,7 @@ impl Session {
                 .map(|it| it.name.as_str())
                 .collect(),
             limits: foresee(planned.policy.limits(), Privilege::of_this_process()),
+            prompt: planned.prompt.as_deref(),
         };
         let parcel = &mut planned.copies.parcel;
         briefing

@@ -46,9 +46,13 @@ impl PlannedClone {
 }
 
 impl PlannedWorkspaces {
-    pub(super) fn from(run: &Run, name: &SandboxName, home: &Path) -> Result<Self, Failure> {
-        let directory = std::env::current_dir().context("cannot tell the current directory")?;
-        let directory = canonical(&directory)?;
+    /// `directory` is where the program starts: canonical.
+    pub(super) fn from(
+        run: &Run,
+        name: &SandboxName,
+        home: &Path,
+        directory: PathBuf,
+    ) -> Result<Self, Failure> {
         let mut plan = Planning {
             run,
             name,

@@ -71,6 +71,23 @@ impl Copies {
         Ok(copies)
     }
 
+    /// A directory of the user's own, in another place of the home inside.
+    pub(crate) fn add(&mut self, source: &Path, named: &Path, home: &Path) -> io::Result<()> {
+        match fs::canonicalize(source) {
+            Ok(real) => match check(&real, home) {
+                Ok(()) => self.gather_from(&real, named, None),
+                Err(why) => {
+                    self.leave_out(named, why);
+                    Ok(())
+                }
+            },
+            Err(error) => {
+                self.leave_out(named, error.to_string());
+                Ok(())
+            }
+        }
+    }
+
     /// For a person, in one line.
     pub(crate) fn note(&self) -> Option<String> {
         let LeftOut { path, why } = self.left_out.first()?;
@@ -103,8 +120,17 @@ impl Copies {
             self.leave_out(named, why);
             return Ok(());
         }
+        self.gather_from(&real, named, keys)
+    }
+
+    fn gather_from(
+        &mut self,
+        real: &Path,
+        named: &Path,
+        keys: Option<&[String]>,
+    ) -> io::Result<()> {
         let before = self.copied.iter().map(|copied| copied.files).sum::<usize>();
-        let files = match open(CWD, &real, OFlags::empty(), ResolveFlags::NO_MAGICLINKS) {
+        let files = match open(CWD, real, OFlags::empty(), ResolveFlags::NO_MAGICLINKS) {
             Err(errno) => {
                 self.leave_out(named, errno.to_string());
                 0

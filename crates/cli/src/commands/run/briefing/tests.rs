@@ -121,6 +121,7 @@ fn limits(policy: &Policy) -> Vec<Feature> {
 
 fn text(spec: &SandboxSpec, policy: &Policy, credentials: &[&str]) -> String {
     let briefing = Briefing {
+        prompt: None,
         spec,
         policy,
         credentials: credentials.to_vec(),
@@ -209,6 +210,7 @@ fn it_is_packed_for_each_agent() {
         let policy = policy("", presets);
         let mut parcel = Parcel::new().unwrap();
         let briefing = Briefing {
+            prompt: None,
             spec: &spec,
             policy: &policy,
             credentials: Vec::new(),

@@ -282,6 +282,9 @@ impl Plan<'_> {
                 false => format!("left out: {name} is not set outside"),
             };
         }
+        if described == "prompt" {
+            return "asked for at the start".to_owned();
+        }
         let Some(name) = described.strip_prefix("credential ") else {
             return "as written there".to_owned();
         };
@@ -358,7 +361,7 @@ fn indented<const N: usize>(
     Ok(())
 }
 
-fn describe(rule: &RuleSummary) -> String {
+pub(in crate::commands) fn describe(rule: &RuleSummary) -> String {
     let mut parts = Vec::new();
     match rule.mode {
         "passthrough" => parts.push("TLS passed through unseen".to_owned()),

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::shell;
 
 pub(crate) fn check() -> Result<()> {
+    crate::reference::check()?;
     let root = shell::root();
     let listed = shell::output(shell::command(
         "git",

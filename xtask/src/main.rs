@@ -5,6 +5,7 @@ mod fuzz;
 mod gate;
 mod leftovers;
 mod licences;
+mod reference;
 mod setup;
 mod shell;
 
@@ -18,7 +19,7 @@ cargo xtask test [--quick]         the whole gate: format, lints, unit, property
                  [--rootless-only] as an ordinary user: leave out the end-to-end tests that must run as root
 cargo xtask e2e [FILTER...]        build and run only the end-to-end tests whose name contains a FILTER
 cargo xtask fuzz [--seconds N]     run each fuzz target for N seconds (default 20)
-cargo xtask docs                   check links and commands in the documentation
+cargo xtask docs [--write]         check links, commands and tables of keys in the documentation; renew the tables
 cargo xtask licences               check the licences of all dependencies against deny.toml
 ";
 
@@ -44,6 +45,7 @@ fn run(arguments: &[String]) -> Result<()> {
             fuzz::run(seconds.parse().context("--seconds takes a whole number")?)
         }
         ["docs"] => docs::check(),
+        ["docs", "--write"] => reference::write(),
         ["licences"] => licences::check(),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

@@ -11,6 +11,7 @@ use wardian_policy::{ConnectionPermit, Denial, Destination, HostName, Policy, Sc
 use crate::ca::CertificateAuthority;
 use crate::credentials::Credentials;
 use crate::dial::{DialError, Dialer, Login, Route};
+use crate::model::observer::Observer;
 use crate::names::Names;
 use crate::refusals::Refusals;
 
@@ -135,10 +136,12 @@ pub struct Shared {
     /// What is denied goes to the journal through these.
     pub refusals: Arc<Refusals>,
     pub ca: CertificateAuthority,
-    pub credentials: Credentials,
+    pub credentials: Arc<Credentials>,
     pub dialer: Dialer,
     pub names: Names,
     pub limits: DoorLimits,
+    /// Calls of models are shown to it.
+    pub(crate) models: Observer,
 }
 
 impl Shared {

@@ -17,6 +17,8 @@ use crate::context::{DoorLimits, PolicyCell, Shared};
 use crate::credentials::Credentials;
 use crate::dial::Dialer;
 use crate::dns::{AddressFamilies, Responder, listen};
+use crate::model::ModelRecord;
+use crate::model::observer::Observer;
 use crate::names::Names;
 use crate::refusals::Refusals;
 
@@ -43,6 +45,7 @@ pub struct DoorConfig {
     pub credentials: Credentials,
     pub dialer: Dialer,
     pub limits: DoorLimits,
+    pub models: ModelRecord,
     /// The sandbox's own host name.
     pub hostname: String,
     pub families: AddressFamilies,
@@ -61,15 +64,18 @@ impl DoorConfig {
     fn into_shared(self) -> Arc<Shared> {
         let names = Names::new(self.limits.max_names);
         let ca = self.ca.with_max_leaves(self.limits.max_leaves);
+        let credentials = Arc::new(self.credentials);
+        let models = Observer::new(self.models, &credentials, self.journal.clone());
         Arc::new(Shared {
             policy: self.policy,
             refusals: Arc::new(Refusals::new(self.journal.clone())),
             journal: self.journal,
             ca,
-            credentials: self.credentials,
+            credentials,
             dialer: self.dialer,
             names,
             limits: self.limits,
+            models,
         })
     }
 }
@@ -171,6 +177,9 @@ impl Door {
         loops.shutdown().await;
         connections.shutdown().await;
         self.doorway.shared.refusals.flush();
+        let shared = Arc::clone(&self.doorway.shared);
+        let closed = tokio::task::spawn_blocking(move || shared.models.close()).await;
+        report(closed);
         Ok(())
     }
 }

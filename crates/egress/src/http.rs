@@ -34,7 +34,7 @@ pub mod refusal;
 mod repeat;
 pub mod response;
 mod stream;
-mod tap;
+pub(crate) mod tap;
 #[cfg(test)]
 mod tests;
 pub mod websocket;

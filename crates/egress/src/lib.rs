@@ -9,6 +9,7 @@
 //!   hello       the ClientHello, read before anybody answers it
 //!   ca, tls     TLS ends here with a leaf of the sandbox's own authority; upstream is verified always
 //!   http        each request judged by itself, credentials put in, streamed both ways
+//!   model       calls of language models, read off copies of what passes
 //!   tunnel      bytes of a connection that its rule lets through unread
 //! refusals    what is denied, on the record, without letting a loop fill the disk
 //! dial        the only place that opens a connection to the world; it takes permits, never names alone
@@ -26,6 +27,7 @@ pub mod dns;
 pub mod door;
 pub mod hello;
 pub mod http;
+pub mod model;
 pub mod names;
 pub mod refusals;
 #[cfg(test)]
@@ -39,4 +41,5 @@ pub use credentials::{Credential, Credentials};
 pub use dial::{Alpn, AlpnOffer, DialError, Dialer, Resolver, TlsWanted, Upstream, UpstreamIo};
 pub use dns::AddressFamilies;
 pub use door::{Door, DoorConfig, DoorError, Listeners, OriginalDestination};
+pub use model::ModelRecord;
 pub use tls::{Roots, UpstreamTls};

@@ -217,6 +217,7 @@ impl TestDoor {
             credentials: Credentials::new(),
             dialer: dialer(options.resolve),
             limits: options.limits,
+            models: Default::default(),
             hostname: "Sandbox-1".into(),
             families: AddressFamilies::Both,
             original_destination: original.clone(),

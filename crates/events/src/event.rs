@@ -52,7 +52,7 @@ pub enum Event {
     Request(Request),
     Response(Response),
     CredentialUsed(CredentialUsed),
-    ModelCall(ModelCall),
+    ModelCall(Box<ModelCall>),
     CommandStarted(CommandStarted),
     CommandExited(CommandExited),
     FilesChanged(FilesChanged),

@@ -10,15 +10,18 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use wardian_egress::dial::Resolver;
 use wardian_egress::dns::AddressFamilies;
+use wardian_egress::model::conversation::Store;
+use wardian_egress::model::prices::Prices;
 use wardian_egress::tls::{Roots, UpstreamTls};
 use wardian_egress::{
     CertificateAuthority, Credential, Credentials, Dialer, Door, DoorConfig, DoorLimits, Listeners,
-    OriginalDestination, PolicyCell,
+    ModelRecord, OriginalDestination, PolicyCell,
 };
 use wardian_events::{Flusher, Journal};
-use wardian_policy::{CredentialName, Policy};
+use wardian_policy::{CredentialName, Policy, Recording};
 use wardian_sandbox::SandboxName;
 use wardian_sandbox::builtin::Listener;
+use wardian_sandbox::state::SandboxDirectory;
 
 use crate::custody::{Custody, Held};
 use crate::ending::Ending;
@@ -47,6 +50,7 @@ impl ClosedDoor {
         policy: &Policy,
         journal: &Journal,
         custody: Option<(Custody, Vec<Held>)>,
+        models: ModelRecord,
     ) -> Result<Self, Failed> {
         let ca = CertificateAuthority::generate(name.as_str()).map_err(Failed::sandbox)?;
         let limits = DoorLimits::default();
@@ -64,6 +68,7 @@ impl ClosedDoor {
             credentials: credentials(policy, custody.as_ref(), held.unwrap_or_default())?,
             dialer,
             limits,
+            models,
             hostname: name.to_string(),
             families: AddressFamilies::Both,
             original_destination: Arc::new(Redirected),
@@ -143,6 +148,30 @@ impl OpenDoor {
             .block_on(async { tokio::time::timeout(CLOSING, serving).await });
         self.runtime.shutdown_timeout(CLOSING);
     }
+}
+
+/// How calls of models are recorded: by the user's prices, and in the directory of the sandbox where the policy wants
+/// what was said to be kept.
+pub(crate) fn model_record(
+    policy: &Policy,
+    prices: Option<&str>,
+    directory: &SandboxDirectory,
+) -> Result<ModelRecord, Failed> {
+    let prices = match prices {
+        Some(text) => Prices::with_own(text).map_err(Failed::sandbox)?,
+        None => Prices::built_in(),
+    };
+    let conversations = match policy.recording() {
+        Recording::Metadata => None,
+        Recording::Full => Some(Store::open(directory.path()).map_err(|error| {
+            let path = directory.path().display();
+            Failed::sandbox(format!("cannot keep conversations in {path}: {error}"))
+        })?),
+    };
+    Ok(ModelRecord {
+        prices,
+        conversations,
+    })
 }
 
 pub(crate) fn upstream_tls(policy: &Policy) -> Result<UpstreamTls, Failed> {

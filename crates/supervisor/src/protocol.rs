@@ -47,6 +47,8 @@ pub struct Start {
     pub policy: PolicySources,
     /// Most bytes of records that this run may write; `None` is the usual.
     pub journal: Option<u64>,
+    /// The user's own table of the prices of language models, as text.
+    pub prices: Option<String>,
     pub log: LogLevel,
 }
 

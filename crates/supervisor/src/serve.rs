@@ -19,7 +19,7 @@ use wardian_sandbox::state::{Lock, SandboxDirectory};
 use crate::client::ClientStreams;
 use crate::confinement;
 use crate::custody::{Custody, Held};
-use crate::door::{ClosedDoor, OpenDoor};
+use crate::door::{ClosedDoor, OpenDoor, model_record};
 use crate::ending::Ending;
 use crate::failure::Failed;
 use crate::layers;
@@ -89,6 +89,7 @@ impl Request {
             recorder: Recorder::begin(&self.directory, &spec, privilege, bounds)?,
             channel,
             policy: self.policy,
+            prices: self.start.prices,
             privilege,
         };
         match life.live(spec, self.streams) {
@@ -111,6 +112,7 @@ struct Life<'a> {
     recorder: Recorder,
     channel: &'a Channel,
     policy: Policy,
+    prices: Option<String>,
     privilege: Privilege,
 }
 
@@ -195,7 +197,10 @@ impl Life<'_> {
         ending: &Ending,
     ) -> Result<(Guarded, OpenDoor), Failed> {
         let name = self.recorder.directory().name();
-        let door = ClosedDoor::build(name, &self.policy, self.recorder.journal(), custody)?;
+        let directory = self.recorder.directory();
+        let models = model_record(&self.policy, self.prices.as_deref(), directory)?;
+        let journal = self.recorder.journal();
+        let door = ClosedDoor::build(name, &self.policy, journal, custody, models)?;
         if let Some(missing) = spawned.missing_ids() {
             self.say(layers::one_id(&missing))?;
         }

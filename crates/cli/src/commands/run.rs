@@ -11,6 +11,7 @@ mod log;
 mod missing;
 mod places;
 mod plan;
+mod prices;
 mod prompt;
 mod recorded;
 mod relay;

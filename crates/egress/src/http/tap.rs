@@ -44,8 +44,9 @@ pub(crate) struct Question<'a> {
 }
 
 /// The taps of a request that was just permitted.
-pub(crate) fn taps(_question: &Question<'_>) -> Vec<Box<dyn Tap>> {
-    Vec::new()
+pub(crate) fn taps(question: &Question<'_>) -> Vec<Box<dyn Tap>> {
+    let model = question.connection.shared.models.tap(question);
+    model.into_iter().collect()
 }
 
 /// What an origin answers.

@@ -466,7 +466,7 @@ fn model() -> impl Strategy<Value = Event> {
             let (api, model, answered_by, price, stop, error, undecoded) = texts;
             let (request, cost_micro_usd, first, milliseconds, further_tool_calls) = numbers;
             let (tool_calls, conversation, decoded) = rest;
-            Event::ModelCall(ModelCall {
+            Event::ModelCall(Box::new(ModelCall {
                 request: RequestId(request),
                 api,
                 model,
@@ -484,6 +484,6 @@ fn model() -> impl Strategy<Value = Event> {
                 conversation_absent: undecoded.clone(),
                 undecoded,
                 conversation,
-            })
+            }))
         })
 }

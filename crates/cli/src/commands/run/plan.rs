@@ -19,7 +19,7 @@ use super::relay::Wiring;
 use super::secrets::Credentials;
 use super::sources::{Asked, current_directory, file_name, preset_of, refused};
 use super::workspaces::{PlannedClone, PlannedWorkspaces};
-use super::{Run, agent, environment, identity, places, prompt, volumes};
+use super::{Run, agent, environment, identity, places, prices, prompt, volumes};
 use crate::failure::Failure;
 use crate::manifests;
 
@@ -39,6 +39,8 @@ pub(super) struct Planned {
     /// What of the user's own goes along.
     pub(super) copies: Copies,
     pub(super) clones: Vec<PlannedClone>,
+    /// The user's own, of language models.
+    pub(super) prices: Option<String>,
     /// For a later `wardian resume`.
     pub(super) recorded: Recorded,
     /// What a person should know before it starts.
@@ -164,6 +166,7 @@ impl Planned {
             credentials,
             copies,
             clones: planned.clones,
+            prices: prices::own()?,
             recorded,
             notes,
         })

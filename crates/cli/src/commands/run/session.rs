@@ -198,6 +198,7 @@ impl Session {
             spec: planned.spec.clone(),
             policy: planned.sources.clone(),
             journal: planned.journal,
+            prices: planned.prices.clone(),
             log,
         };
         let mut descriptors = vec![lock.as_fd()];

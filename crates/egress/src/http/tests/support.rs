@@ -20,6 +20,8 @@ use crate::context::{DoorLimits, HttpConnection, PolicyCell, Shared, TlsName};
 use crate::credentials::{Credential, Credentials, Renewal};
 use crate::dial::Alpn;
 use crate::http::{ConnectionTotals, ServeError, serve};
+use crate::model::ModelRecord;
+use crate::model::observer::Observer;
 use crate::names::Names;
 use crate::refusals::Refusals;
 pub(super) use crate::testing::policy;
@@ -289,6 +291,8 @@ impl TestDoor {
         }
         let address: std::net::IpAddr = options.resolves_to.parse().unwrap();
         let (journal, written) = Written::journal(options.journal_bytes);
+        let credentials = Arc::new(credentials);
+        let models = Observer::new(ModelRecord::default(), &credentials, journal.clone());
         let shared = Shared {
             policy: PolicyCell::new(policy),
             refusals: Arc::new(Refusals::new(journal.clone())),
@@ -298,6 +302,7 @@ impl TestDoor {
             dialer: dialer(move |_| vec![address]),
             names: Names::new(16),
             limits: options.limits,
+            models,
         };
         Self {
             shared: Arc::new(shared),

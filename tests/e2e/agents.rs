@@ -26,7 +26,7 @@ wardian_tests::both_modes!(
 /// Agents retry for minutes what will never work.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-fn key() -> String {
+pub(crate) fn key() -> String {
     let mut random = [0; 12];
     getrandom(&mut random);
     format!("sk-real-{}", hex(&random))
@@ -66,7 +66,7 @@ pub(crate) fn claude_policy(vendor: &ModelServer) -> Policy {
         .table("[credential.anthropic]\nsource = { env = \"REAL_KEY\" }\nhosts = [\"api.anthropic.com\"]")
 }
 
-fn codex_policy(vendor: &ModelServer) -> Policy {
+pub(crate) fn codex_policy(vendor: &ModelServer) -> Policy {
     Policy::new()
         .pin_with("api.openai.com", vendor.address(), "credential = \"openai\"")
         .pin_with("chatgpt.com", vendor.address(), "credential = \"openai\"")
@@ -74,7 +74,7 @@ fn codex_policy(vendor: &ModelServer) -> Policy {
         .table("[credential.openai]\nsource = { env = \"REAL_KEY\" }\nhosts = [\"api.openai.com\", \"chatgpt.com\"]")
 }
 
-fn claude(host: &Host) -> Run<'_> {
+pub(crate) fn claude(host: &Host) -> Run<'_> {
     let program = agent("claude");
     let words = [
         program.to_str().unwrap(),
@@ -87,7 +87,7 @@ fn claude(host: &Host) -> Run<'_> {
     host.run(words).limit(PATIENCE)
 }
 
-fn codex(host: &Host) -> Run<'_> {
+pub(crate) fn codex(host: &Host) -> Run<'_> {
     let program = agent("codex");
     let words = [
         program.to_str().unwrap(),

@@ -23,6 +23,7 @@ mod kernel;
 mod logins;
 mod manifests;
 mod memory;
+mod model_calls;
 mod mounts;
 mod network;
 mod processes;

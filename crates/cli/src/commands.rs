@@ -10,6 +10,7 @@ mod doctor;
 mod events;
 mod export;
 mod gc;
+mod llm;
 mod ls;
 mod man;
 mod policy;
@@ -41,6 +42,7 @@ pub(crate) enum Command {
     Report(report::Report),
     Export(export::Export),
     Anchor(anchor::Anchor),
+    Llm(llm::Llm),
     Verify(verify::Verify),
     Rm(rm::Rm),
     Volume(volume::Volume),
@@ -79,6 +81,7 @@ impl Command {
             Command::Report(verb) => verb.run(),
             Command::Export(verb) => verb.run(),
             Command::Anchor(verb) => verb.run(),
+            Command::Llm(verb) => verb.run(),
             Command::Verify(verb) => verb.run(),
             Command::Completions(verb) => verb.run(),
             Command::Man(verb) => verb.run(),

@@ -33,6 +33,26 @@ pub(crate) fn milliseconds(count: u64) -> String {
     }
 }
 
+/// `$0.000325`, `$0.0123`, `$12.30`: never fewer than two places, and what is small in full.
+pub(crate) fn dollars(micro_usd: u64) -> String {
+    let (whole, millionths) = (micro_usd / 1_000_000, micro_usd % 1_000_000);
+    let places = match micro_usd {
+        0 => 2,
+        1..10_000 => 6,
+        10_000..1_000_000 => 4,
+        _ => 2,
+    };
+    let unit = 10_u64.pow(6 - places);
+    let rounded = (millionths + unit / 2) / unit;
+    let carry = u64::from(rounded == 10_u64.pow(places));
+    let fraction = rounded % 10_u64.pow(places);
+    format!(
+        "${}.{fraction:0width$}",
+        whole + carry,
+        width = places as usize
+    )
+}
+
 /// `1 record`, `2 records`.
 pub(crate) fn count(number: u64, one: &str) -> String {
     if number == 1 {
@@ -94,6 +114,21 @@ mod tests {
             (18_360_000, "5 h 6 min"),
         ] {
             assert_eq!(milliseconds(count), text);
+        }
+    }
+
+    #[test]
+    fn dollars_are_as_exact_as_they_need_to_be() {
+        for (micro_usd, text) in [
+            (0, "$0.00"),
+            (325, "$0.000325"),
+            (12_345, "$0.0123"),
+            (999_999, "$1.0000"),
+            (1_000_000, "$1.00"),
+            (12_304_999, "$12.30"),
+            (12_995_000, "$13.00"),
+        ] {
+            assert_eq!(dollars(micro_usd), text, "{micro_usd}");
         }
     }
 }

@@ -14,6 +14,7 @@ fn verbs_explain_themselves() {
         "ls",
         "rm",
         "gc",
+        "llm",
         "cp",
         "volume",
         "trust",

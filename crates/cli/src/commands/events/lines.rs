@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use wardian_events::{
     Connection, ConnectionClosed, ConnectionId, ConnectionMode, CredentialPurpose, Event, Exit,
-    FilesChanged, FurtherDenials, HostFact, Record, Request, RequestId, Response, ResponseOutcome,
-    SandboxStarted, SandboxStopped, Timestamp, Verdict,
+    FilesChanged, FurtherDenials, HostFact, ModelCall, Record, Request, RequestId, Response,
+    ResponseOutcome, SandboxStarted, SandboxStopped, Timestamp, Verdict,
 };
 
 use super::processes;
@@ -447,6 +447,7 @@ fn lifecycle(event: &Event) -> Option<(&'static str, String)> {
             )
         }
         Event::FilesChanged(event) => ("files", files(event)),
+        Event::ModelCall(event) => ("model", model_call(event)),
         Event::JournalReopened(event) => {
             let torn = event.torn.as_ref().map(|torn| {
                 format!(
@@ -504,6 +505,28 @@ fn files(event: &FilesChanged) -> String {
 
 /// So many changed files are named in a line.
 const SHOWN: usize = 5;
+
+/// `claude-opus-4-6  18204 tokens in, 211 out  $0.0964  calls Bash  tool_use  4.1 s`.
+fn model_call(call: &ModelCall) -> String {
+    let model = call.answered_by.as_ref().or(call.model.as_ref());
+    let tokens = match (call.tokens.input, call.tokens.output) {
+        (Some(input), Some(output)) => Some(format!("{input} tokens in, {output} out")),
+        _ => None,
+    };
+    let tools: Vec<_> = call.tool_calls.iter().map(|tool| &*tool.name).collect();
+    let undecoded = call
+        .undecoded
+        .as_ref()
+        .map(|why| format!("not read: {why}"));
+    let rest = [
+        tokens,
+        call.cost_micro_usd.map(units::dollars),
+        (!tools.is_empty()).then(|| format!("calls {}", tools.join(", "))),
+        call.error.clone().or(undecoded).or(call.stop.clone()),
+        Some(milliseconds(call.milliseconds)),
+    ];
+    joined(model.cloned().unwrap_or_else(|| call.api.clone()), rest)
+}
 
 fn started(event: &SandboxStarted) -> String {
     let mode = match event.mode {

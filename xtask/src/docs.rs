@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell;
+use crate::{events_reference, shell};
 
 pub(crate) fn check() -> Result<()> {
     crate::reference::check()?;
@@ -41,6 +41,11 @@ pub(crate) fn check() -> Result<()> {
             };
         }
     }
+    wrong.extend(
+        events_reference::check()
+            .err()
+            .map(|error| error.to_string()),
+    );
     wrong.extend(unknown_tasks(&tasks)?);
     wrong.extend(unknown_verbs(&root, &verbs)?);
     if !wrong.is_empty() {

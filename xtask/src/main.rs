@@ -1,6 +1,7 @@
 //! Developer tasks: `cargo xtask <task>`. `cargo xtask help` lists them.
 
 mod docs;
+mod events_reference;
 mod fuzz;
 mod gate;
 mod leftovers;
@@ -19,7 +20,7 @@ cargo xtask test [--quick]         the whole gate: format, lints, unit, property
                  [--rootless-only] as an ordinary user: leave out the end-to-end tests that must run as root
 cargo xtask e2e [FILTER...]        build and run only the end-to-end tests whose name contains a FILTER
 cargo xtask fuzz [--seconds N]     run each fuzz target for N seconds (default 20)
-cargo xtask docs [--write]         check links, commands and tables of keys in the documentation; renew the tables
+cargo xtask docs [--write]         check links, commands and references in the documentation; renew the references
 cargo xtask licences               check the licences of all dependencies against deny.toml
 ";
 
@@ -45,7 +46,7 @@ fn run(arguments: &[String]) -> Result<()> {
             fuzz::run(seconds.parse().context("--seconds takes a whole number")?)
         }
         ["docs"] => docs::check(),
-        ["docs", "--write"] => reference::write(),
+        ["docs", "--write"] => reference::write().and_then(|()| events_reference::write()),
         ["licences"] => licences::check(),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

@@ -29,10 +29,11 @@ pub use network::{
     ResponseOutcome,
 };
 pub use process::{FurtherProcesses, ProcessExited, ProcessFound, ProcessStarted, ProcessesUnseen};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened. `kind` in JSON is the variant in snake_case.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[expect(
     clippy::large_enum_variant,
@@ -168,7 +169,7 @@ impl Event {
 }
 
 /// What the policy said. Flattened into its event: `"verdict":"allowed"` or `"verdict":"denied","reason":"no_rule"`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
     Allowed,
@@ -191,12 +192,16 @@ impl Verdict {
 }
 
 /// Numbers the connections of one sandbox, from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct ConnectionId(pub u64);
 
 /// Numbers the requests of one sandbox (not of one connection), from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct RequestId(pub u64);
 

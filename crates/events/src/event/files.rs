@@ -1,12 +1,13 @@
 //! What became of files.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::Digest;
 
 /// Files in one place differ from how they were at the start. Looked at when the program has ended, before anything is
 /// removed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FilesChanged {
     /// A workspace or the home, as the sandbox sees it. Paths below are relative to it.
     pub place: String,
@@ -34,7 +35,7 @@ pub struct FilesChanged {
 }
 
 /// What they are compared with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FilesOf {
     /// A session clone: with the commit that it started from, whether committed inside or not.
@@ -46,7 +47,7 @@ pub enum FilesOf {
 }
 
 /// A file that is not as it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FileChange {
     /// With what is no text, or would not be seen, spelled out.
     pub path: String,
@@ -64,7 +65,7 @@ pub struct FileChange {
     pub sha256: Option<Digest>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     Added,
@@ -73,7 +74,7 @@ pub enum ChangeKind {
     LeftOut,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FileType {
     File,

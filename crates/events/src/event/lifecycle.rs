@@ -1,11 +1,12 @@
 //! Events of the sandbox itself: start, policy, limits, commands, stop.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::Digest;
 
 /// The first event of every journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SandboxStarted {
     /// The sandbox's name, which is also its id.
     pub name: String,
@@ -23,7 +24,7 @@ pub struct SandboxStarted {
 }
 
 /// Which rights the supervisor had on the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PrivilegeMode {
     Root,
@@ -31,7 +32,7 @@ pub enum PrivilegeMode {
 }
 
 /// The policy that holds from this record on. Written at start and at each change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyInForce {
     /// SHA-256 of `canonical` as it was before any shortening, see [`crate::journal::MAX_POLICY_RECORD`].
     pub sha256: Digest,
@@ -52,7 +53,7 @@ impl PolicyInForce {
 }
 
 /// What the probe that runs inside before the agent found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SelfProbe {
     /// Names of the checks that held.
     pub passed: Vec<String>,
@@ -62,7 +63,7 @@ pub struct SelfProbe {
 }
 
 /// A limit that was asked for and that this host cannot enforce.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LimitNotEnforced {
     /// `memory`, `cpus`, `pids`, `files`, `disk` or `time`.
     pub limit: String,
@@ -72,9 +73,9 @@ pub struct LimitNotEnforced {
 }
 
 /// A limit that the sandbox ran into.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LimitReached {
-    /// `memory`, `cpus`, `pids`, `files`, `disk` or `time`.
+    /// `memory`, `cpus`, `pids`, `files`, `disk` or `time`; `journal`, if the run wrote as much on its record as it may.
     pub limit: String,
     /// The value as the policy gave it: `4G`.
     pub value: String,
@@ -83,12 +84,14 @@ pub struct LimitReached {
 }
 
 /// Names one command among those that Wardian started inside, from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct Command(pub u64);
 
 /// Wardian started a program inside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CommandStarted {
     pub command: Command,
     /// The program and its arguments.
@@ -98,7 +101,7 @@ pub struct CommandStarted {
 }
 
 /// A program that Wardian started inside has ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CommandExited {
     pub command: Command,
     pub exit: Exit,
@@ -106,7 +109,7 @@ pub struct CommandExited {
 }
 
 /// How a process ended: `{"status":0}` or `{"signal":9}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Exit {
     /// The exit status, 0-255.
@@ -116,7 +119,7 @@ pub enum Exit {
 }
 
 /// The last event of a journal whose sandbox was stopped in order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SandboxStopped {
     pub cause: StopCause,
     /// How the main command ended; absent if it never started or its status was lost with the supervisor.
@@ -132,7 +135,7 @@ pub struct SandboxStopped {
 }
 
 /// Why a sandbox stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StopCause {
     /// The main command ended by itself.
@@ -150,7 +153,7 @@ pub enum StopCause {
 }
 
 /// Something of the sandbox that stays on the host after it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Kept {
     /// `workspace changes`, `branch`, ...
     pub what: String,
@@ -159,7 +162,7 @@ pub struct Kept {
 }
 
 /// A later process went on with this journal after the one that wrote it had died.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JournalReopened {
     /// The last line was not complete; its bytes were moved out of the journal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -167,7 +170,7 @@ pub struct JournalReopened {
 }
 
 /// A line without an end, as a crash in the middle of a write leaves it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TornTail {
     pub bytes: u64,
     pub sha256: Digest,

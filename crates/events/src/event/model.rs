@@ -1,5 +1,6 @@
 //! What was said to a language model, and what that took.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RequestId;
@@ -7,7 +8,7 @@ use crate::chain::Digest;
 
 /// A call of a language model is over: read off the wire, as the vendor reported it. One for each answer: a request
 /// makes one, a WebSocket any number.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelCall {
     pub request: RequestId,
     /// `anthropic_messages`, `openai_responses`, `openai_chat_completions`, `gemini_generate_content`.
@@ -55,7 +56,7 @@ pub struct ModelCall {
 
 /// Tokens as the vendor counted them, in one vocabulary: vendors differ in whether `input` holds what was cached.
 /// None: the vendor did not say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelTokens {
     /// All of the input, cached or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,7 +79,7 @@ pub struct ModelTokens {
 }
 
 /// A tool that the model asked the program to call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelToolCall {
     pub name: String,
     /// By which the next request names its result.
@@ -88,7 +89,7 @@ pub struct ModelToolCall {
 }
 
 /// Where the text of a call is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelConversation {
     /// Names the list of the request's messages and the answer, each by its own SHA-256, so that a journal that
     /// verifies vouches for every word.

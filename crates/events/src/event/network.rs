@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ConnectionId, RequestId, Verdict};
 
 /// A DNS question and what was answered. No question leaves the host, so there is nothing else to say about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Dns {
     /// The name as asked, in presentation form.
     pub question: String,
@@ -22,7 +23,7 @@ pub struct Dns {
     pub verdict: Verdict,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DnsTransport {
     Udp,
@@ -30,7 +31,7 @@ pub enum DnsTransport {
 }
 
 /// A TCP connection reached the door and was judged. Written before anything is dialled for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Connection {
     pub id: ConnectionId,
     /// The address that the program meant (a synthetic one, usually).
@@ -50,7 +51,7 @@ pub struct Connection {
 }
 
 /// The host of a connection: `"host":"api.github.com"` or `"host_absent":"not_synthetic"`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum HostFact {
     Known {
@@ -73,7 +74,7 @@ impl HostFact {
 }
 
 /// Why the name of a connection is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HostAbsent {
     /// The program connected to an address that the door never handed out: it brought its own.
@@ -93,7 +94,7 @@ pub enum HostAbsent {
 }
 
 /// How the door treats a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionMode {
     /// TLS ends at the door, or it is plain HTTP; each request is judged.
@@ -107,7 +108,7 @@ pub enum ConnectionMode {
 }
 
 /// An allowed connection is over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionClosed {
     pub id: ConnectionId,
     /// Bytes that the program sent, as seen at the door's inner socket.
@@ -121,7 +122,7 @@ pub struct ConnectionClosed {
 }
 
 /// Bytes that the door could not or would not understand; it answered them itself and passed nothing on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProtocolError {
     /// None for a DNS datagram.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,7 +140,7 @@ pub struct ProtocolError {
 
 /// Denials like those that were recorded one by one shortly before, or at more places than are told apart: counted
 /// instead, so that a program in a loop does not fill the disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FurtherDenials {
     /// The `kind` that each of them would have had.
     pub of: String,
@@ -155,7 +156,7 @@ pub struct FurtherDenials {
 }
 
 /// A request was judged. Written before a byte of it is forwarded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Request {
     pub id: RequestId,
     pub connection: ConnectionId,
@@ -182,7 +183,7 @@ pub struct Request {
 }
 
 /// An allowed exchange is over. One for each allowed [`Request`], whatever became of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Response {
     pub request: RequestId,
     /// What the program got to see: the upstream's status, or the door's own (502, 504). None if it got no head.
@@ -199,7 +200,7 @@ pub struct Response {
 }
 
 /// How an allowed exchange ended: `"outcome":"complete"`, or with a snake_case `reason` beside it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum ResponseOutcome {
     Complete,
@@ -216,7 +217,7 @@ pub enum ResponseOutcome {
 }
 
 /// A credential's value is about to be sent. The value itself is never in any event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CredentialUsed {
     /// The credential's name in the policy.
     pub credential: String,
@@ -229,7 +230,7 @@ pub struct CredentialUsed {
 }
 
 /// What a credential was sent for: `"request":7` or `"connection":3`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum CredentialPurpose {
     /// It stands in the head of this request.

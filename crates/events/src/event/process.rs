@@ -1,5 +1,6 @@
 //! Programs that processes inside execute, seen from outside. See docs/events.md.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Exit;
@@ -8,7 +9,7 @@ use super::Exit;
 ///
 /// What was asked for stood in the process's memory, and another of its threads can have changed it since: where what
 /// runs is another file or has other arguments, a [`ProcessFound`] follows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessStarted {
     /// As seen inside. A number is used again when its process is gone.
     pub pid: u32,
@@ -29,7 +30,7 @@ pub struct ProcessStarted {
 
 /// A process that was recorded runs another file than it asked for, the interpreter of a script for instance, or calls
 /// itself something else. Looked for once, shortly after its start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessFound {
     pub pid: u32,
     /// The file that runs, as the kernel says.
@@ -41,7 +42,7 @@ pub struct ProcessFound {
 }
 
 /// A process whose start was recorded has ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessExited {
     pub pid: u32,
     /// Absent where the kernel does not tell (before Linux 6.15).
@@ -52,7 +53,7 @@ pub struct ProcessExited {
 }
 
 /// Starts that were only counted, because many were alike. They have no [`ProcessExited`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FurtherProcesses {
     /// Absent: various.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,7 +62,7 @@ pub struct FurtherProcesses {
 }
 
 /// What runs inside cannot be seen in this sandbox.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessesUnseen {
     pub why: String,
 }

@@ -35,10 +35,6 @@ use serde::{Deserialize, Serialize};
 /// One thing that happened. `kind` in JSON is the variant in snake_case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "events are made one at a time, and written at once"
-)]
 pub enum Event {
     SandboxStarted(SandboxStarted),
     PolicyInForce(PolicyInForce),

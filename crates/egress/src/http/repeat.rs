@@ -12,7 +12,10 @@ static HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// Room for one body, until dropped.
 #[derive(Debug)]
-pub(crate) struct Room(usize);
+pub(crate) struct Room {
+    held: &'static AtomicUsize,
+    bytes: usize,
+}
 
 impl Room {
     /// For a body of `length` bytes, framing included; `None` if it is longer than what may be held.
@@ -20,24 +23,22 @@ impl Room {
         Self::below(&HELD, length)
     }
 
-    fn below(held: &AtomicUsize, length: u64) -> Option<Self> {
-        let length = usize::try_from(length.min(MOST + 1)).ok()?;
-        let fits = |now: usize| {
-            let then = now + length;
-            (length as u64 <= MOST && then <= TOGETHER).then_some(then)
-        };
-        let taken = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-        taken.is_ok().then_some(Self(length))
+    fn below(held: &'static AtomicUsize, length: u64) -> Option<Self> {
+        let bytes = usize::try_from(length).ok().filter(|_| length <= MOST)?;
+        let fits = |now: usize| now.checked_add(bytes).filter(|then| *then <= TOGETHER);
+        held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .ok()?;
+        Some(Self { held, bytes })
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.0
+        self.bytes
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        HELD.fetch_sub(self.0, Ordering::Relaxed);
+        self.held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -47,13 +48,16 @@ mod tests {
 
     #[test]
     fn rooms_are_bounded_alone_and_together() {
-        let held = AtomicUsize::new(0);
-        assert!(Room::below(&held, MOST + 1).is_none());
-        assert!(Room::below(&held, u64::MAX).is_none());
-        let rooms = [MOST, MOST].map(|length| Room::below(&held, length).expect("room"));
-        assert!(Room::below(&held, 1).is_none());
-        assert!(Room::below(&held, 0).is_some());
-        // These are not of the door's own count.
-        let _ = rooms.map(std::mem::forget);
+        static HELD: AtomicUsize = AtomicUsize::new(0);
+        let room = |length| Room::below(&HELD, length);
+        let held = || HELD.load(Ordering::Relaxed);
+        assert!(room(MOST + 1).is_none() && room(u64::MAX).is_none());
+        assert_eq!(held(), 0);
+        let rooms = [MOST, MOST].map(|length| room(length).expect("room"));
+        assert!(room(1).is_none());
+        assert!(room(0).is_some());
+        assert_eq!(held(), TOGETHER);
+        drop(rooms);
+        assert_eq!(held(), 0);
     }
 }

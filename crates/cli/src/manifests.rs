@@ -150,7 +150,8 @@ fn top<'a>(directory: &'a Path, home: &Path) -> &'a Path {
         .unwrap_or(directory)
 }
 
-fn user_directory(home: &Path) -> PathBuf {
+/// Where the user's own manifest lies, and what else the user says for all sandboxes.
+pub(crate) fn user_directory(home: &Path) -> PathBuf {
     std::env::var_os("XDG_CONFIG_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())

@@ -5,6 +5,7 @@
 mod agents;
 mod anchor;
 mod briefing;
+mod caches;
 mod clients;
 mod cp;
 mod crash;

@@ -10,6 +10,7 @@ use wardian_events::Digest;
 use wardian_policy::Trust;
 use wardian_policy::manifest::MAX_MANIFEST;
 use wardian_sandbox::spec::{WorkspaceMode, Workspaces};
+use wardian_supervisor::downloads;
 
 use crate::failure::Failure;
 use crate::trust::{self, Pins};
@@ -159,9 +160,14 @@ pub(crate) fn user_directory(home: &Path) -> PathBuf {
         .join("wardian")
 }
 
-/// A program that could write where trust is kept, or what counts without being asked for, would grant itself everything.
+/// A program that could write where trust is kept, or what counts without being asked for, would grant itself everything;
+/// one that could write to the cache of downloads, every other sandbox whatever it likes.
 pub(crate) fn refuse_exposed(workspaces: &Workspaces, home: &Path) -> Result<(), Failure> {
-    let own = [user_directory(home), trust::directory(home)];
+    let own = [
+        user_directory(home),
+        trust::directory(home),
+        downloads::directory(home),
+    ];
     for (_, workspace) in workspaces.iter() {
         if workspace.mode != WorkspaceMode::Bind {
             continue;
@@ -171,7 +177,7 @@ pub(crate) fn refuse_exposed(workspaces: &Workspaces, home: &Path) -> Result<(),
             let place = fs::canonicalize(place).unwrap_or_else(|_| place.clone());
             if place.starts_with(bound) || bound.starts_with(&place) {
                 let error = anyhow!(
-                    "{} itself cannot be worked on: the program could change {}, by which Wardian decides what it may do",
+                    "{} itself cannot be worked on: the program could change {}, which Wardian relies on",
                     bound.display(),
                     place.display()
                 );

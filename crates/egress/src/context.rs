@@ -9,6 +9,7 @@ use wardian_events::{ConnectionId, CredentialPurpose, CredentialUsed, Event, Jou
 use wardian_policy::{ConnectionPermit, Denial, Destination, HostName, Policy, Scheme};
 
 use crate::ca::CertificateAuthority;
+use crate::cache::Cache;
 use crate::credentials::Credentials;
 use crate::dial::{DialError, Dialer, Login, Route};
 use crate::model::observer::Observer;
@@ -139,6 +140,8 @@ pub struct Shared {
     pub credentials: Arc<Credentials>,
     pub dialer: Dialer,
     pub names: Names,
+    /// Downloads that are kept between sandboxes, if they are.
+    pub cache: Option<Cache>,
     pub limits: DoorLimits,
     /// Calls of models are shown to it.
     pub(crate) models: Observer,

@@ -117,6 +117,11 @@ impl Dialer {
         }
     }
 
+    /// A digest of what `permit` lets vouch for its upstream, beside the roots.
+    pub(crate) fn vouching(&self, permit: &ConnectionPermit) -> Option<Vec<u8>> {
+        self.tls.vouching(permit.extra_ca())
+    }
+
     /// See [`UpstreamTls::preload`].
     pub fn preload(&self) {
         self.tls.preload();

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use wardian_events::Journal;
 
 use crate::ca::CertificateAuthority;
+use crate::cache::Cache;
 use crate::connection::{Doorway, handle, refuse_overload};
 use crate::context::{DoorLimits, PolicyCell, Shared};
 use crate::credentials::Credentials;
@@ -37,6 +38,9 @@ pub trait OriginalDestination: Send + Sync {
     fn of(&self, stream: &TcpStream) -> io::Result<SocketAddr>;
 }
 
+/// How long the end of a door waits for its last downloads to be kept.
+const SETTLING: Duration = Duration::from_secs(1);
+
 /// What a door is made of.
 pub struct DoorConfig {
     pub policy: PolicyCell,
@@ -44,6 +48,8 @@ pub struct DoorConfig {
     pub ca: CertificateAuthority,
     pub credentials: Credentials,
     pub dialer: Dialer,
+    /// Downloads that are kept between sandboxes, if they are.
+    pub cache: Option<Cache>,
     pub limits: DoorLimits,
     pub models: ModelRecord,
     /// The sandbox's own host name.
@@ -74,6 +80,7 @@ impl DoorConfig {
             credentials,
             dialer: self.dialer,
             names,
+            cache: self.cache,
             limits: self.limits,
             models,
         })
@@ -176,6 +183,10 @@ impl Door {
         }
         loops.shutdown().await;
         connections.shutdown().await;
+        if let Some(cache) = &self.doorway.shared.cache {
+            // Records of the last downloads wait for it.
+            let _ = tokio::time::timeout(SETTLING, cache.settle()).await;
+        }
         self.doorway.shared.refusals.flush();
         let shared = Arc::clone(&self.doorway.shared);
         let closed = tokio::task::spawn_blocking(move || shared.models.close()).await;

@@ -1,13 +1,15 @@
 //! HTTP between a program inside and its origin: each request judged by itself, judged bytes are sent bytes.
 //!
 //! ```text
-//! serve ── h1 ── head ─┐                                  ┌─ h1 upstream
-//!       └─ h2 ─────────┴─ judge ── record ── inject ── dial ┴─ h2 upstream
+//! serve ── h1 ── head ─┐                                          ┌─ h1 upstream
+//!       └─ h2 ─────────┴─ judge ─┬─ record ── inject ── dial ─────┴─ h2 upstream
+//!                                └─ cached ── record
 //! ```
 //!
 //! - [`head`], [`response`], [`chunked`], [`field`]: the HTTP/1.1 codec. Pure functions over bytes, strict: what two
 //!   parsers could read differently is refused, never repaired.
 //! - `judge`: from a parsed head to the facts the policy asks for, and from its answer to a permit and a record.
+//! - `cached`: downloads that need not come from their origin.
 //! - `inject`: credentials in place of placeholders, in the head only.
 //! - `tap`: who looks on at an exchange.
 //! - [`refusal`]: the answers that the door gives itself.
@@ -16,6 +18,7 @@
 //! Nothing here opens a connection except through the door's [`Dialer`](crate::Dialer), and nothing is dialled before
 //! a request was permitted and recorded.
 
+mod cached;
 pub mod chunked;
 mod deadline;
 pub mod field;

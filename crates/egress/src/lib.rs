@@ -12,12 +12,14 @@
 //!   model       calls of language models, read off copies of what passes
 //!   tunnel      bytes of a connection that its rule lets through unread
 //! refusals    what is denied, on the record, without letting a loop fill the disk
+//! cache       downloads that are the same for every sandbox, kept between them
 //! dial        the only place that opens a connection to the world; it takes permits, never names alone
 //! ```
 //!
 //! What it must not know: how traffic was steered to it (see [`OriginalDestination`]) and the life cycle of a sandbox.
 
 pub mod ca;
+pub mod cache;
 pub mod client;
 pub mod connection;
 pub mod context;

@@ -211,6 +211,7 @@ impl TestDoor {
         let (journal, written) = Written::journal(options.journal_bytes);
         let original = Arc::<ByPeer>::default();
         let door = Door::new(DoorConfig {
+            cache: None,
             policy: PolicyCell::new(policy(manifest)),
             journal,
             ca: CertificateAuthority::generate("test").unwrap(),

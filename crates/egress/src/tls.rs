@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use ring::digest;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, DnsName, ServerName};
@@ -100,6 +101,17 @@ impl UpstreamTls {
         }
         self.extra.insert(path.to_owned(), certificates);
         Ok(())
+    }
+
+    /// A digest of what vouches for the upstreams of such rules, beside the roots. None: nothing, or nothing known.
+    pub(crate) fn vouching(&self, path: Option<&str>) -> Option<Vec<u8>> {
+        let certificates = self.extra.get(path?)?;
+        let mut context = digest::Context::new(&digest::SHA256);
+        for certificate in certificates {
+            context.update(&(certificate.len() as u64).to_be_bytes());
+            context.update(certificate);
+        }
+        Some(context.finish().as_ref().to_vec())
     }
 
     /// Reads the roots now (blocking, some milliseconds) rather than at the first connection. A supervisor calls it

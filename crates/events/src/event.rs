@@ -24,7 +24,7 @@ pub use lifecycle::{
 };
 pub use model::{ModelCall, ModelConversation, ModelTokens, ModelToolCall};
 pub use network::{
-    Connection, ConnectionClosed, ConnectionMode, CredentialPurpose, CredentialUsed, Dns,
+    CacheUse, Connection, ConnectionClosed, ConnectionMode, CredentialPurpose, CredentialUsed, Dns,
     DnsTransport, FurtherDenials, HostAbsent, HostFact, ProtocolError, Request, Response,
     ResponseOutcome,
 };

@@ -23,13 +23,13 @@ pub mod visible;
 pub use chain::{Anchor, Digest, Record, Seq};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use event::{
-    ChangeKind, Command, CommandExited, CommandStarted, Connection, ConnectionClosed, ConnectionId,
-    ConnectionMode, CredentialPurpose, CredentialUsed, Dns, DnsTransport, Event, Exit, FileChange,
-    FileType, FilesChanged, FilesOf, FurtherDenials, FurtherProcesses, HostAbsent, HostFact,
-    JournalReopened, Kept, LimitNotEnforced, LimitReached, ModelCall, ModelConversation,
-    ModelTokens, ModelToolCall, PolicyInForce, PrivilegeMode, ProcessExited, ProcessFound,
-    ProcessStarted, ProcessesUnseen, ProtocolError, Request, RequestId, Response, ResponseOutcome,
-    SandboxStarted, SandboxStopped, SelfProbe, StopCause, TornTail, Verdict,
+    CacheUse, ChangeKind, Command, CommandExited, CommandStarted, Connection, ConnectionClosed,
+    ConnectionId, ConnectionMode, CredentialPurpose, CredentialUsed, Dns, DnsTransport, Event,
+    Exit, FileChange, FileType, FilesChanged, FilesOf, FurtherDenials, FurtherProcesses,
+    HostAbsent, HostFact, JournalReopened, Kept, LimitNotEnforced, LimitReached, ModelCall,
+    ModelConversation, ModelTokens, ModelToolCall, PolicyInForce, PrivilegeMode, ProcessExited,
+    ProcessFound, ProcessStarted, ProcessesUnseen, ProtocolError, Request, RequestId, Response,
+    ResponseOutcome, SandboxStarted, SandboxStopped, SelfProbe, StopCause, TornTail, Verdict,
 };
 pub use journal::{
     Bounds, Flusher, Journal, JournalError, MemorySink, ReopenError, Reopened, Sink,

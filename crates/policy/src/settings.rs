@@ -69,6 +69,12 @@ pub enum CacheKind {
 }
 
 impl CacheKind {
+    pub const ALL: [Self; 4] = [Self::Cargo, Self::Npm, Self::Pip, Self::Go];
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Its word in manifests and on the command line.
     pub fn name(self) -> &'static str {
         match self {

@@ -8,6 +8,7 @@ use std::{fs, io};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
+use wardian_egress::cache::Cache;
 use wardian_egress::dial::Resolver;
 use wardian_egress::dns::AddressFamilies;
 use wardian_egress::model::conversation::Store;
@@ -51,6 +52,7 @@ impl ClosedDoor {
         journal: &Journal,
         custody: Option<(Custody, Vec<Held>)>,
         models: ModelRecord,
+        cache: Option<Cache>,
     ) -> Result<Self, Failed> {
         let ca = CertificateAuthority::generate(name.as_str()).map_err(Failed::sandbox)?;
         let limits = DoorLimits::default();
@@ -67,6 +69,7 @@ impl ClosedDoor {
             ca,
             credentials: credentials(policy, custody.as_ref(), held.unwrap_or_default())?,
             dialer,
+            cache,
             limits,
             models,
             hostname: name.to_string(),

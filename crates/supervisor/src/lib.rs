@@ -9,6 +9,7 @@ mod client;
 mod confinement;
 pub mod custody;
 mod door;
+pub mod downloads;
 mod ending;
 mod failure;
 mod files;

@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use wardian_events::LimitReached;
 use wardian_policy::{
-    Level, LimitKind, Manifest, ManifestError, Manifests, Policy, PolicyError, PolicyFile,
-    PolicyInputs, Project, Trust,
+    CacheKind, Level, LimitKind, Manifest, ManifestError, Manifests, Policy, PolicyError,
+    PolicyFile, PolicyInputs, Project, Trust,
 };
 use wardian_sandbox::SandboxSpec;
 use wardian_sandbox::builtin::Ended;
@@ -49,6 +49,8 @@ pub struct Start {
     pub journal: Option<u64>,
     /// The user's own table of the prices of language models, as text.
     pub prices: Option<String>,
+    /// Where downloads are kept for other sandboxes, if the policy wants some kept.
+    pub downloads: Option<PathBuf>,
     pub log: LogLevel,
 }
 
@@ -70,6 +72,9 @@ pub struct PolicySources {
     pub limits: Vec<(String, String)>,
     /// `NAME=VALUE`, or `NAME` for the host's value.
     pub environment: Vec<String>,
+    /// Kinds of downloads to keep, by name.
+    #[serde(default)]
+    pub cache: Vec<String>,
 }
 
 /// A manifest: its path and its text.
@@ -94,6 +99,8 @@ pub enum SourcesError {
     Policy(#[from] PolicyError),
     #[error("there is no limit named `{0}`")]
     UnknownLimit(String),
+    #[error("there is no cache for `{0}`: there is one for cargo, npm, pip and go")]
+    UnknownCache(String),
 }
 
 impl PolicySources {
@@ -138,6 +145,10 @@ impl PolicySources {
                 Ok((kind, value.clone()))
             })
             .collect::<Result<_, SourcesError>>()?;
+        let kinds = self.cache.iter().map(|name| {
+            CacheKind::from_name(name).ok_or_else(|| SourcesError::UnknownCache(name.clone()))
+        });
+        let cache = kinds.collect::<Result<_, _>>()?;
         Ok(PolicyInputs {
             manifests: self.manifests()?,
             sandbox: self.sandbox.clone(),
@@ -146,6 +157,7 @@ impl PolicySources {
             allow: self.allow.clone(),
             limits,
             env: self.environment.clone(),
+            cache,
         })
     }
 }

@@ -20,6 +20,7 @@ use crate::client::ClientStreams;
 use crate::confinement;
 use crate::custody::{Custody, Held};
 use crate::door::{ClosedDoor, OpenDoor, model_record};
+use crate::downloads;
 use crate::ending::Ending;
 use crate::failure::Failed;
 use crate::layers;
@@ -90,6 +91,7 @@ impl Request {
             channel,
             policy: self.policy,
             prices: self.start.prices,
+            downloads: self.start.downloads,
             privilege,
         };
         match life.live(spec, self.streams) {
@@ -113,6 +115,7 @@ struct Life<'a> {
     channel: &'a Channel,
     policy: Policy,
     prices: Option<String>,
+    downloads: Option<PathBuf>,
     privilege: Privilege,
 }
 
@@ -199,8 +202,21 @@ impl Life<'_> {
         let name = self.recorder.directory().name();
         let directory = self.recorder.directory();
         let models = model_record(&self.policy, self.prices.as_deref(), directory)?;
+        let downloads = self.downloads.as_deref();
+        let cache = match downloads::open(&self.policy, downloads) {
+            Ok(cache) => cache,
+            Err(why) => {
+                self.say(Note {
+                    feature: "the cache of downloads".to_owned(),
+                    lack: Lack::NotPossible,
+                    why,
+                })?;
+                None
+            }
+        };
+        let written = downloads.filter(|_| cache.is_some());
         let journal = self.recorder.journal();
-        let door = ClosedDoor::build(name, &self.policy, journal, custody, models)?;
+        let door = ClosedDoor::build(name, &self.policy, journal, custody, models, cache)?;
         if let Some(missing) = spawned.missing_ids() {
             self.say(layers::one_id(&missing))?;
         }
@@ -211,7 +227,9 @@ impl Life<'_> {
         }
         let layers = sealed.take_system_layers()?;
         let served = layers::needs(&layers)?;
-        if let Some(why) = confinement::confine(self.recorder.directory(), cgroups, &served)? {
+        if let Some(why) =
+            confinement::confine(self.recorder.directory(), cgroups, &served, written)?
+        {
             self.note("the supervisor", &why)?;
         }
         match layers {

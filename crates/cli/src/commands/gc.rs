@@ -1,19 +1,24 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::{Context, anyhow};
 use clap::Args;
+use wardian_supervisor::downloads::{self, Freed};
 use wardian_supervisor::sweep::{Sweep, sweep};
 
 use crate::failure::{BAD_NEWS, Outcome};
+use crate::home::home;
 use crate::kept;
 use crate::output::{self, Tone};
 use crate::sandboxes;
+use crate::units;
 
-/// Clean up after sandboxes whose supervisor was killed
+/// Clean up after sandboxes whose supervisor was killed, and the cache of downloads
 ///
 /// Every `wardian run` does this too. Work is never removed: it is kept, and named.
 /// Records of sandboxes that ended, and their work, stay until `wardian rm` removes
-/// them.
+/// them. Of the cache, the downloads go that were not used for longest, until the
+/// rest is at most 10 GiB.
 ///
 /// Examples:
 ///
@@ -31,6 +36,15 @@ impl Gc {
                 None => writeln!(out, "{}: cleaned up", sandbox.name)?,
                 Some(work) => writeln!(out, "{}: cleaned up, kept: {work}", sandbox.name)?,
             }
+        }
+        let downloads =
+            downloads::directory(&home().ok_or_else(|| anyhow!("the user has no home directory"))?);
+        let freed = downloads::trim(&downloads)
+            .with_context(|| format!("cannot clean up {}", downloads.display()))?;
+        if freed != Freed::default() {
+            let Freed { entries, bytes } = freed;
+            let bytes = units::bytes(bytes);
+            writeln!(out, "downloads: removed {entries}, which had {bytes}")?;
         }
         out.flush()?;
         for (name, error) in &failed {

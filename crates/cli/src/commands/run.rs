@@ -163,6 +163,10 @@ pub(super) struct Reach {
     /// Set a variable inside; NAME alone takes its value from outside
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub(super) env: Vec<String>,
+
+    /// Keep downloads of cargo, npm, pip or go for other sandboxes, and use those that are kept
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
+    pub(super) cache: Vec<String>,
 }
 
 // Limits, as text.

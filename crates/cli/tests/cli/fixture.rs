@@ -166,6 +166,7 @@ pub(crate) fn response(id: u64, outcome: ResponseOutcome) -> Event {
         bytes_up: 0,
         bytes_down: 12_345,
         milliseconds: 84,
+        cache: None,
         outcome,
     })
 }

@@ -230,7 +230,7 @@ pub(crate) fn for_request<'a>(
     identity: Identity,
 ) -> Result<Injection<'a>, Unusable> {
     let mut injection = Injection::none();
-    if identity != Identity::Verified || connection.scheme != Scheme::Https {
+    if identity == Identity::Unknown || connection.scheme != Scheme::Https {
         return Ok(injection);
     }
     for name in permit.credentials() {

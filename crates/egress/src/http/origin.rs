@@ -1,5 +1,6 @@
 //! An HTTP/1.1 connection to the origin.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::io::{ReadHalf, WriteHalf};
@@ -14,8 +15,8 @@ use crate::dial::{Alpn, AlpnOffer, DialError, Route, TlsWanted, Upstream, Upstre
 /// Was the origin's identity proven to us?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Identity {
-    /// By TLS, for the connection's name.
-    Verified,
+    /// By TLS, for the connection's name. With the address at the other end, which may be a proxy's.
+    Verified(IpAddr),
     /// Plain HTTP.
     Unknown,
 }
@@ -49,9 +50,9 @@ pub(crate) async fn open(
     };
     let shared = &connection.shared;
     let login = shared.login(&route, ConnectionId(connection.connection_id))?;
-    let Upstream { io, alpn, peer: _ } = shared.dialer.open(route, tls, login).await?;
+    let Upstream { io, alpn, peer } = shared.dialer.open(route, tls, login).await?;
     let identity = match &io {
-        UpstreamIo::Tls(_) => Identity::Verified,
+        UpstreamIo::Tls(_) => Identity::Verified(peer.ip()),
         UpstreamIo::Tcp(_) => Identity::Unknown,
     };
     Ok(Dialed {

@@ -1,18 +1,24 @@
 //! The record of requests: written before a byte goes upstream, and once more when the exchange is over.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::time::timeout;
 use wardian_events::{
-    ConnectionId, CredentialPurpose, CredentialUsed, Event, Journal, ProtocolError, Request,
-    RequestId, Response, ResponseOutcome, Verdict,
+    CacheUse, ConnectionId, CredentialPurpose, CredentialUsed, Event, Journal, ProtocolError,
+    Request, RequestId, Response, ResponseOutcome, Verdict,
 };
 use wardian_policy::Scheme;
 
 use super::ServeError;
 use super::refusal::{Class, Refusal};
 use super::tap::{End, Flow, Tap, Taps, Way};
+use crate::cache::Kept;
 use crate::context::HttpConnection;
+
+/// How long the record of an exchange waits to hear that the cache has its answer. It rarely has to.
+const KEEPING: Duration = Duration::from_secs(1);
 
 /// One supervisor serves one sandbox, so numbers unique in the process are unique in its journal.
 static LAST_REQUEST: AtomicU64 = AtomicU64::new(0);
@@ -102,6 +108,9 @@ pub(crate) fn allowed(
         up: Flow::new(Way::Up, Taps::default()),
         down: Flow::new(Way::Down, Taps::default()),
         taps: Taps::default(),
+        kept: None,
+        cache: None,
+        took: None,
         sent: AtomicBool::new(false),
         over: false,
     })
@@ -165,6 +174,11 @@ pub(crate) struct Exchange {
     pub(crate) up: Flow,
     pub(crate) down: Flow,
     taps: Taps,
+    /// Tells whether the answer was added to the cache.
+    kept: Option<Kept>,
+    cache: Option<CacheUse>,
+    /// How long it took, once it was complete.
+    took: Option<Duration>,
     /// All of the request has gone to the origin.
     pub(crate) sent: AtomicBool,
     over: bool,
@@ -194,12 +208,59 @@ impl Exchange {
     }
 
     /// Shows the exchange to `taps`, before anything of it has passed.
-    pub(crate) fn tap(&mut self, taps: Vec<Box<dyn Tap>>) {
+    pub(crate) fn tap(&mut self, taps: impl IntoIterator<Item = Box<dyn Tap>>) {
         for tap in taps {
             self.taps.add(tap);
         }
         self.up = Flow::new(Way::Up, self.taps.clone());
         self.down = Flow::new(Way::Down, self.taps.clone());
+    }
+
+    /// Has `keeper` keep the answer. An exchange that goes to another connection has the keeper of the first.
+    pub(crate) fn keep(&mut self, keeper: Box<dyn Tap>, kept: Kept) {
+        if self.kept.is_none() {
+            self.tap([keeper]);
+            self.kept = Some(kept);
+        }
+    }
+
+    /// The answer comes from the cache, so that it need not be kept.
+    pub(crate) fn comes_from_cache(&mut self, how: CacheUse) {
+        self.cache = Some(how);
+        self.kept = None;
+    }
+
+    /// All of the answer is with the program. If the answer is being kept, its record waits a little to hear whether it
+    /// was; nothing else does.
+    pub(crate) fn complete(mut self) -> Result<(), ServeError> {
+        self.taps.end(End::Complete);
+        self.took = Some(self.started.elapsed());
+        if self.is_kept() == Err(TryRecvError::Empty) {
+            tokio::spawn(self.hear());
+            return Ok(());
+        }
+        self.finish(ResponseOutcome::Complete)
+    }
+
+    async fn hear(mut self) {
+        if let Some(kept) = &mut self.kept {
+            if let Ok(Ok(())) = timeout(KEEPING, kept).await {
+                self.cache = Some(CacheUse::Stored);
+            }
+            self.kept = None;
+        }
+        // A journal that failed refuses everything from then on.
+        let _ = self.finish(ResponseOutcome::Complete);
+    }
+
+    fn is_kept(&mut self) -> Result<(), TryRecvError> {
+        let Some(kept) = &mut self.kept else {
+            return Err(TryRecvError::Closed);
+        };
+        kept.try_recv()?;
+        self.cache = Some(CacheUse::Stored);
+        self.kept = None;
+        Ok(())
     }
 
     pub(crate) fn finish(mut self, outcome: ResponseOutcome) -> Result<(), ServeError> {
@@ -212,12 +273,14 @@ impl Exchange {
     }
 
     fn event(&self, outcome: ResponseOutcome) -> Event {
+        let took = self.took.unwrap_or_else(|| self.started.elapsed());
         Event::Response(Response {
             request: self.id,
             status: self.status,
             bytes_up: self.up.bytes(),
             bytes_down: self.down.bytes(),
-            milliseconds: self.started.elapsed().as_millis() as u64,
+            milliseconds: took.as_millis() as u64,
+            cache: self.cache,
             outcome,
         })
     }
@@ -227,9 +290,15 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.over {
             self.taps.end(End::Broken);
+            let outcome = match self.took {
+                Some(_) => ResponseOutcome::Complete,
+                None => cut("connection_cut"),
+            };
+            // There is no more waiting, but it may be known.
+            let _ = self.is_kept();
             // Whoever dropped the connection is no longer there to hear of a journal that failed; the journal itself
             // refuses everything from then on.
-            let _ = append(&self.journal, self.event(cut("connection_cut")));
+            let _ = append(&self.journal, self.event(outcome));
         }
     }
 }

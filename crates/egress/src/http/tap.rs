@@ -3,9 +3,6 @@
 //! Both protocols count each direction in a [`Flow`], and a flow shows what it counts to the exchange's taps. An
 //! exchange that nobody taps pays for one comparison.
 
-// The first tap is on its way.
-#![allow(dead_code)]
-
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -161,6 +158,27 @@ pub(crate) struct Flow {
     taps: Taps,
     /// Bytes that are sent once more, and were counted and seen.
     again: u64,
+    condition: Condition,
+}
+
+/// Whose condition a request has, if it has one.
+#[derive(Debug, Default)]
+enum Condition {
+    #[default]
+    Theirs,
+    /// The door's: a 304 is for the door.
+    Ours,
+    /// The fields of that 304.
+    Met(Vec<(String, Vec<u8>)>),
+}
+
+/// What becomes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Fate {
+    PassOn,
+    /// It was for the door. It has no body, and nothing of it goes to the program.
+    Taken,
 }
 
 impl Flow {
@@ -170,6 +188,7 @@ impl Flow {
             bytes: 0,
             taps,
             again: 0,
+            condition: Condition::Theirs,
         }
     }
 
@@ -198,9 +217,29 @@ impl Flow {
         self.again = self.bytes;
     }
 
-    /// `answer` is about to be sent on, before any data of its body.
-    pub(crate) fn answer(&self, answer: &Answer<'_>) {
+    /// `answer` has arrived, and is about to be sent on.
+    pub(crate) fn answer(&mut self, answer: &Answer<'_>) -> Fate {
+        if answer.status == 304 && matches!(self.condition, Condition::Ours) {
+            let fields = answer.fields.iter();
+            let owned = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            self.condition = Condition::Met(owned.collect());
+            return Fate::Taken;
+        }
         self.taps.each(|tap| tap.response_head(answer));
+        Fate::PassOn
+    }
+
+    /// The request goes out with a condition that the program did not ask for.
+    pub(crate) fn expect_confirmation(&mut self) {
+        self.condition = Condition::Ours;
+    }
+
+    /// The fields of the 304 that met the door's condition, if one did.
+    pub(crate) fn take_confirmation(&mut self) -> Option<Vec<(String, Vec<u8>)>> {
+        match std::mem::take(&mut self.condition) {
+            Condition::Met(fields) => Some(fields),
+            Condition::Theirs | Condition::Ours => None,
+        }
     }
 }
 
@@ -249,11 +288,12 @@ mod tests {
             http::HeaderValue::from_static("text/plain"),
         )]);
         up.pass(b"ask");
-        down.answer(&Answer {
+        let fate = down.answer(&Answer {
             status: 200,
             fields: Fields::Http2(&headers),
             ends: BodyEnds::Marked,
         });
+        assert_eq!(fate, Fate::PassOn);
         down.pass(b"tell");
         taps.end(End::Complete);
         taps.end(End::Broken);

@@ -1,5 +1,6 @@
 //! End to end over loopback: a program's socket on one side, real servers on the other, the door between them.
 
+mod cached;
 mod failures;
 mod floods;
 mod forward;

@@ -195,8 +195,23 @@ pub struct Response {
     pub bytes_down: u64,
     /// From the request's head to the end of the response's body.
     pub milliseconds: u64,
+    /// What the cache of downloads had to do with it, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheUse>,
     #[serde(flatten)]
     pub outcome: ResponseOutcome,
+}
+
+/// What the cache of downloads did for a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheUse {
+    /// It came from the cache, and nobody was asked.
+    Hit,
+    /// It came from the cache once its origin had confirmed it.
+    Revalidated,
+    /// It came from its origin, and is in the cache now.
+    Stored,
 }
 
 /// How an allowed exchange ended: `"outcome":"complete"`, or with a snake_case `reason` beside it.

@@ -399,16 +399,22 @@ fn network() -> impl Strategy<Value = Event> {
             any::<u64>(),
             any::<u64>(),
             any::<u64>(),
+            option::of(prop_oneof![
+                Just(CacheUse::Hit),
+                Just(CacheUse::Revalidated),
+                Just(CacheUse::Stored)
+            ]),
             outcome
         )
             .prop_map(
-                |(request, status, bytes_up, bytes_down, milliseconds, outcome)| {
+                |(request, status, bytes_up, bytes_down, milliseconds, cache, outcome)| {
                     Event::Response(Response {
                         request,
                         status,
                         bytes_up,
                         bytes_down,
                         milliseconds,
+                        cache,
                         outcome,
                     })
                 }

@@ -15,6 +15,7 @@ use crate::manifest::{Fragment, Located, Manifests, PolicyFile, RuleDraft, Trust
 use crate::nearest::nearest;
 use crate::preset::Preset;
 use crate::rule::{Action, Mode, Upstream};
+use crate::settings::CacheKind;
 
 /// Everything that a policy is built from. With nothing in it, the policy denies everything.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +34,8 @@ pub struct PolicyInputs {
     pub limits: Vec<(LimitKind, String)>,
     /// The values of `--env`: `NAME=VALUE`, or `NAME` to pass the host's value on.
     pub env: Vec<String>,
+    /// The values of `--cache`.
+    pub cache: Vec<CacheKind>,
 }
 
 /// What all sources say together, and where each part of it stands.

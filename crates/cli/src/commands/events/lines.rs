@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use wardian_events::{
-    Connection, ConnectionClosed, ConnectionId, ConnectionMode, CredentialPurpose, Event, Exit,
-    FilesChanged, FurtherDenials, HostFact, ModelCall, Record, Request, RequestId, Response,
+    CacheUse, Connection, ConnectionClosed, ConnectionId, ConnectionMode, CredentialPurpose, Event,
+    Exit, FilesChanged, FurtherDenials, HostFact, ModelCall, Record, Request, RequestId, Response,
     ResponseOutcome, SandboxStarted, SandboxStopped, Timestamp, Verdict,
 };
 
@@ -265,6 +265,7 @@ fn request_line(open: &Open<Request>, response: Option<&Response>) -> Line {
                 [
                     Some(status),
                     outcome,
+                    response.cache.map(in_words),
                     what.rule.clone(),
                     credentials,
                     Some(traffic),
@@ -280,6 +281,15 @@ fn request_line(open: &Open<Request>, response: Option<&Response>) -> Line {
         host: Some(what.host.clone()),
         text,
     }
+}
+
+fn in_words(cache: CacheUse) -> String {
+    match cache {
+        CacheUse::Hit => "from the cache",
+        CacheUse::Revalidated => "from the cache, confirmed",
+        CacheUse::Stored => "cached",
+    }
+    .to_owned()
 }
 
 fn connection_line(open: &Open<Connection>, closed: Option<&ConnectionClosed>) -> Line {

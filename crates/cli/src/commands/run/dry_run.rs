@@ -39,6 +39,8 @@ struct Plan<'a> {
     /// Of the user's own files.
     copied: &'a [Copied],
     left_out: &'a [LeftOut],
+    /// Where downloads are kept for other sandboxes.
+    downloads: Option<&'a Path>,
 }
 
 /// What is known of a credential's value without reading it.
@@ -85,6 +87,7 @@ pub(super) fn print(planned: &Planned) -> Result<(), Failure> {
         limits: foresee(planned.policy.limits(), privilege),
         copied: &planned.copies.copied,
         left_out: &planned.copies.left_out,
+        downloads: planned.downloads.as_deref(),
         spec,
         directory,
         files,

@@ -9,6 +9,7 @@ use wardian_policy::{EnvValue, Nested, Policy, Preset, VisiblePath, toolchain_pa
 use wardian_sandbox::image::{HostImage, ProgramError, resolve_program};
 use wardian_sandbox::spec::{Account, Nesting, Persistence, SandboxSpec, User};
 use wardian_sandbox::{SandboxName, user};
+use wardian_supervisor::downloads;
 use wardian_supervisor::protocol::PolicySources;
 
 use super::briefing::Copies;
@@ -34,6 +35,8 @@ pub(super) struct Planned {
     pub(super) journal: Option<u64>,
     /// Who reads along.
     pub(super) readers: Readers,
+    /// Where downloads are kept, if some are.
+    pub(super) downloads: Option<PathBuf>,
     pub(super) wiring: Wiring,
     pub(super) credentials: Credentials,
     /// What of the user's own goes along.
@@ -99,6 +102,7 @@ impl Planned {
         manifests::refuse_exposed(&planned.workspaces, &user.home)?;
         let mut mounts = planned.mounts;
         mounts.extend(volumes::plan(&run.volume, &user.home, &planned.workspaces)?);
+        let downloads = downloads::directory(&user.home);
         let main = &planned.workspaces.main().path;
         let image = HostImage::discover()?;
         let search = environment::search_path();
@@ -157,6 +161,7 @@ impl Planned {
         let journal = journal(&run)?;
         Ok(Self {
             spec,
+            downloads: (!policy.cache().is_empty()).then_some(downloads),
             policy,
             sources: sources.policy,
             prompt: agent.and_then(|agent| agent.prompt().map(str::to_owned)),

@@ -43,6 +43,8 @@ pub(super) struct Recorded {
     given: Vec<String>,
     limits: Bounds,
     #[serde(default)]
+    cache: Vec<String>,
+    #[serde(default)]
     volumes: Vec<String>,
     root: bool,
     nested: bool,
@@ -106,6 +108,7 @@ impl Recorded {
             passed: passed.into_iter().cloned().collect(),
             given: given.into_iter().map(|text| name_of(text)).collect(),
             limits: bounds.clone(),
+            cache: reach.cache.clone(),
             volumes: volume.clone(),
             root: *root,
             nested: *nested,
@@ -193,6 +196,7 @@ impl Recorded {
                 policy,
                 preset: more(self.presets, &again.reach.preset),
                 env,
+                cache: more(self.cache, &again.reach.cache),
             },
             bind: Vec::new(),
             overlay: false,
@@ -347,6 +351,8 @@ mod tests {
             "1G",
             "--time",
             "1h",
+            "--cache",
+            "npm,pip",
             "--root",
             "claude",
             "-p",
@@ -354,9 +360,11 @@ mod tests {
         ];
         let mut again = Again::default();
         again.reach.allow = vec!["b.example".to_owned()];
+        again.reach.cache = vec!["go".to_owned()];
         again.bounds.time = Some("2h".to_owned());
         let (run, _) = recorded(&words, None).again(&name(), &again).unwrap();
         assert_eq!(run.reach.allow, ["a.example", "b.example"]);
+        assert_eq!(run.reach.cache, ["npm", "pip", "go"]);
         assert_eq!(run.bounds.memory.as_deref(), Some("1G"));
         assert_eq!(run.bounds.time.as_deref(), Some("2h"));
         assert_eq!(run.command, ["claude", "-p", "x"]);

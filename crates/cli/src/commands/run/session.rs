@@ -199,6 +199,7 @@ impl Session {
             policy: planned.sources.clone(),
             journal: planned.journal,
             prices: planned.prices.clone(),
+            downloads: planned.downloads.clone(),
             log,
         };
         let mut descriptors = vec![lock.as_fd()];

@@ -104,6 +104,7 @@ impl Sources {
                 .filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)))
                 .collect(),
             environment: reach.env.clone(),
+            cache: reach.cache.clone(),
         };
         let file = file.and_then(|path| Some(fs::canonicalize(path).ok()?.parent()?.to_owned()));
         Ok(Self {

@@ -7,15 +7,18 @@ use tokio::time::timeout;
 use zeroize::Zeroize;
 
 use super::write::{self, Downstream, Handshake, Received};
+use crate::context::HttpConnection;
+use crate::http::cached::Replay;
 use crate::http::chunked::ChunkError;
+use crate::http::deadline::Deadline;
 use crate::http::field::Field;
 use crate::http::head::{BodyLength, HeadEnd, HeadError, Persistence, RequestHead, Version};
-use crate::http::limits::{MAX_INTERIM, Timeouts};
+use crate::http::limits::{MAX_BODY, MAX_INTERIM, Timeouts};
 use crate::http::origin::Origin;
 use crate::http::record::Exchange;
 use crate::http::response::{self, Answering, ResponseBody, ResponseHead};
 use crate::http::stream::{BodyReader, BodyWriter, Pace, PumpError, Source, pump};
-use crate::http::tap::{Answer, BodyEnds, Fields, Flow};
+use crate::http::tap::{Answer, BodyEnds, Fate, Fields, Flow};
 use crate::http::websocket::{self, KeyOf};
 
 /// Bytes of a next request that are read while this one is answered.
@@ -40,6 +43,35 @@ pub(crate) enum IfUnauthorized {
     PassOn,
     /// Keep it from the program: the request can be sent again with another value of its credential.
     Stop,
+}
+
+impl<'a> Plan<'a> {
+    /// For the request whose head `request` was parsed from `bytes`.
+    pub(crate) fn of(
+        connection: &HttpConnection,
+        request: &'a RequestHead,
+        bytes: &[u8],
+        handshake: Handshake,
+        timeouts: &'a Timeouts,
+        deadline: &'a Deadline,
+        refusal: IfUnauthorized,
+    ) -> Self {
+        let limits = &connection.shared.limits;
+        Self {
+            request,
+            is_head: request.method.of(bytes) == b"HEAD",
+            handshake,
+            timeouts,
+            max_head: limits.max_head_bytes,
+            max_fields: limits.max_header_fields,
+            pace: Pace {
+                deadline,
+                idle: timeouts.idle,
+                max_bytes: limits.max_transfer_bytes.unwrap_or(MAX_BODY),
+            },
+            refusal,
+        }
+    }
 }
 
 /// Buffers that live as long as the connection.
@@ -180,6 +212,24 @@ where
     }
 }
 
+/// Answers from the cache.
+pub(crate) async fn replay<W: AsyncWrite + Unpin>(
+    mut source: Replay,
+    sink: &mut W,
+    scratch: &mut Scratch,
+    plan: Plan<'_>,
+    exchange: &mut Exchange,
+) -> Result<Answered, Broken> {
+    let Exchange {
+        status, down, sent, ..
+    } = exchange;
+    sent.store(true, Ordering::Relaxed);
+    let Scratch {
+        down: out, fields, ..
+    } = scratch;
+    answer(&mut source, sink, out, fields, plan, sent, status, down).await
+}
+
 /// Reads the origin's answer, interim ones included, and passes it on.
 #[allow(clippy::too_many_arguments)]
 async fn answer<R, W>(
@@ -224,7 +274,8 @@ where
                 });
             }
             *status = Some(101);
-            flow.answer(&Answer {
+            // A handshake has no condition.
+            let _ = flow.answer(&Answer {
                 status: 101,
                 fields: Fields::Http1 { bytes, fields },
                 ends: BodyEnds::WithConnection,
@@ -257,13 +308,20 @@ where
             // Answered before all was heard: what is left of the body cannot be told from a next request.
             downstream = downstream.closing();
         }
-        *status = Some(head.status);
         let mut body = BodyReader::from(head.body);
-        flow.answer(&Answer {
+        let fate = flow.answer(&Answer {
             status: head.status,
             fields: Fields::Http1 { bytes, fields },
             ends: body.ends(),
         });
+        if fate == Fate::Taken {
+            source.take(end);
+            return Ok(Answered::Complete {
+                origin: head.persistence,
+                downstream: Persistence::KeepAlive,
+            });
+        }
+        *status = Some(head.status);
         let writer = write::response(out, received, downstream, Handshake::No);
         source.take(end);
         pump(source, &mut body, sink, writer, out, plan.pace, flow)

@@ -4,22 +4,24 @@ mod answers;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
-use wardian_events::ResponseOutcome;
+use wardian_events::{CacheUse, ResponseOutcome};
 use wardian_policy::Upgrade;
 use zeroize::Zeroize;
 
 use super::relay::{self, Answered, Broken, IfUnauthorized, Plan, Scratch};
 use super::write::{self, Handshake, Received};
 use super::{After, Ended};
+use crate::cache::Hit;
 use crate::context::HttpConnection;
 use crate::dial::{AlpnOffer, DialError, Route};
+use crate::http::cached::{self, Asking, Lookup};
 use crate::http::chunked::{ChunkError, Decoder, Piece};
 use crate::http::deadline::Deadline;
 use crate::http::field::Field;
 use crate::http::head::{self, BodyLength, HeadEnd, HeadError, Persistence, RequestHead};
 use crate::http::inject;
 use crate::http::judge::{self, Asked, Permitted};
-use crate::http::limits::{MAX_BODY, REST_AFTER, Timeouts};
+use crate::http::limits::{REST_AFTER, Timeouts};
 use crate::http::origin::{self, Origin};
 use crate::http::record::{self, Exchange, Line, Spoken};
 use crate::http::refusal::{Class, Refusal};
@@ -234,6 +236,24 @@ where
             }
             Err(refusal) => return self.refuse(&refusal, &head, deadline).await,
         };
+        let lookup = match upgrade {
+            Some(_) => Lookup::NotFor,
+            None => {
+                let fields = self.request_fields();
+                cached::look_up(self.connection, &self.host, &permitted, method, fields).await
+            }
+        };
+        let asking = match lookup {
+            Lookup::NotFor => None,
+            Lookup::Ask(asking) => Some(asking),
+            Lookup::Fresh(hit) => {
+                self.exchange = Some(self.open(asked, &permitted)?);
+                self.phase = Phase::Exchange;
+                return self
+                    .replay(hit, CacheUse::Hit, &head, &permitted, deadline)
+                    .await;
+            }
+        };
         let usable = match &mut self.origin {
             Some(origin) => origin.is_usable(&permitted.policy).await,
             None => false,
@@ -251,23 +271,60 @@ where
             }
             route = Some(located);
         }
+        self.exchange = Some(self.open(asked, &permitted)?);
+        self.phase = Phase::Exchange;
+        self.forward(&head, permitted, route, handshake, asking, deadline)
+            .await
+    }
+
+    fn request_fields(&self) -> Fields<'_> {
+        Fields::Http1 {
+            bytes: &self.head,
+            fields: &self.fields,
+        }
+    }
+
+    /// Records a permitted request.
+    fn open(&self, asked: Asked<'_>, permitted: &Permitted) -> Result<Exchange, ServeError> {
         let line = asked.line(permitted.target.as_str());
         let rule = permitted.request.rule().to_string();
         let mut exchange = record::allowed(self.connection, line, rule)?;
         exchange.tap(tap::taps(&Question {
             connection: self.connection,
             id: exchange.id(),
-            permitted: &permitted,
-            method,
-            fields: Fields::Http1 {
-                bytes: &self.head,
-                fields: &self.fields,
-            },
+            permitted,
+            method: asked.method,
+            fields: self.request_fields(),
         }));
-        self.exchange = Some(exchange);
-        self.phase = Phase::Exchange;
-        self.forward(&head, permitted, route, handshake, deadline)
-            .await
+        Ok(exchange)
+    }
+
+    /// Answers from the cache.
+    async fn replay(
+        &mut self,
+        hit: Hit,
+        cache: CacheUse,
+        head: &RequestHead,
+        permitted: &Permitted,
+        deadline: &Deadline,
+    ) -> Result<After, ServeError> {
+        let (connection, timeouts) = (self.connection, &self.timeouts);
+        let (handshake, refusal) = (Handshake::No, IfUnauthorized::PassOn);
+        let plan = Plan::of(
+            connection, head, &self.head, handshake, timeouts, deadline, refusal,
+        );
+        let Some(exchange) = &mut self.exchange else {
+            return Ok(After::End(Ended::Done));
+        };
+        deadline.set(timeouts.idle);
+        exchange.comes_from_cache(cache);
+        let source = cached::replay(hit);
+        let scratch = &mut self.scratch;
+        match relay::replay(source, &mut self.sink, scratch, plan, exchange).await {
+            Ok(Answered::Complete { downstream, .. }) => self.complete(downstream),
+            Ok(Answered::Upgraded) => Ok(After::End(Ended::Done)),
+            Err(broken) => self.broken(broken, head, permitted).await,
+        }
     }
 
     /// Forwards a permitted request, and passes the answer on.
@@ -277,11 +334,10 @@ where
         permitted: Permitted,
         mut route: Option<Result<Route, DialError>>,
         handshake: Handshake,
+        asking: Option<Asking>,
         deadline: &Deadline,
     ) -> Result<After, ServeError> {
         let connection = self.connection;
-        let limits = &connection.shared.limits;
-        let is_head = head.method.of(&self.head) == b"HEAD";
         deadline.lift();
         inject::freshen(connection, &permitted.request).await;
         let room = match head.body {
@@ -338,6 +394,7 @@ where
                 permitted.target.as_str(),
                 &self.host,
                 handshake,
+                asking.as_ref(),
                 &mut injection,
             );
             let Some(exchange) = &mut self.exchange else {
@@ -358,21 +415,18 @@ where
                 Some(room) if refusal == IfUnauthorized::Stop => self.client.keep(room.bytes()),
                 _ => self.client.forget(),
             }
-            let max_bytes = limits.max_transfer_bytes.unwrap_or(MAX_BODY);
-            let plan = Plan {
-                request: head,
-                is_head,
+            if let Some(asking) = &asking {
+                asking.begin(connection, origin.identity, exchange);
+            }
+            let plan = Plan::of(
+                connection,
+                head,
+                &self.head,
                 handshake,
-                timeouts: &self.timeouts,
-                max_head: limits.max_head_bytes,
-                max_fields: limits.max_header_fields,
-                pace: Pace {
-                    deadline,
-                    idle: self.timeouts.idle,
-                    max_bytes,
-                },
+                &self.timeouts,
+                deadline,
                 refusal,
-            };
+            );
             let relayed = relay::relay(
                 &mut self.client,
                 &mut self.sink,
@@ -394,12 +448,16 @@ where
                         origin.reused = true;
                         self.origin = Some(origin);
                     }
-                    self.phase = Phase::Waiting;
-                    self.finish(ResponseOutcome::Complete)?;
-                    return Ok(match downstream {
-                        Persistence::KeepAlive => After::Next,
-                        Persistence::Close => After::End(Ended::Answered(None)),
-                    });
+                    let confirmed = exchange.down.take_confirmation().zip(asking);
+                    let hit = confirmed
+                        .and_then(|(fields, asking)| asking.confirmed(connection, &fields));
+                    return match hit {
+                        Some(hit) => {
+                            let cache = CacheUse::Revalidated;
+                            self.replay(hit, cache, head, &permitted, deadline).await
+                        }
+                        None => self.complete(downstream),
+                    };
                 }
                 Ok(Answered::Upgraded) => {
                     self.phase = Phase::Tunnel;
@@ -407,7 +465,7 @@ where
                     let pace = Pace {
                         deadline,
                         idle: self.timeouts.tunnel_idle,
-                        max_bytes,
+                        ..plan.pace
                     };
                     let ended = relay::tunnel(
                         &mut self.client,
@@ -446,6 +504,18 @@ where
                 Err(broken) => return self.broken(broken, head, &permitted).await,
             }
         }
+    }
+
+    /// All of the answer is with the program.
+    fn complete(&mut self, downstream: Persistence) -> Result<After, ServeError> {
+        self.phase = Phase::Waiting;
+        if let Some(exchange) = self.exchange.take() {
+            exchange.complete()?;
+        }
+        Ok(match downstream {
+            Persistence::KeepAlive => After::Next,
+            Persistence::Close => After::End(Ended::Answered(None)),
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Heads written for the next hop: what belongs to this hop goes, framing is our own, all else is copied as it came.
 
+use super::super::cached::Asking;
 use super::super::field::{self, Field, Known};
 use super::super::head::{self, BodyLength, RequestHead};
 use super::super::inject::Injection;
@@ -53,13 +54,14 @@ pub(crate) enum Handshake {
 }
 
 /// Appends the head of the request as the origin gets it. `target` is the canonical one that was judged, `host` the
-/// authority that the connection is for.
+/// authority that the connection is for, `asking` what changes if the answer may be kept.
 pub(crate) fn request(
     out: &mut Vec<u8>,
     received: Received<'_, RequestHead>,
     target: &str,
     host: &str,
     handshake: Handshake,
+    asking: Option<&Asking>,
     injection: &mut Injection<'_>,
 ) {
     let Received {
@@ -103,6 +105,9 @@ pub(crate) fn request(
         if head.names_fields && head::is_named_by_connection(bytes, fields, name) {
             continue;
         }
+        if asking.is_some_and(|asking| asking.leaves_out(field.name.text(bytes))) {
+            continue;
+        }
         if injection.is_empty() {
             line(out, name, value);
         } else if !injection.replaces(name) {
@@ -116,6 +121,9 @@ pub(crate) fn request(
         for (name, value) in injection.fields() {
             line(out, name.as_bytes(), &value);
         }
+    }
+    if let Some((name, value)) = asking.and_then(Asking::condition) {
+        line(out, name.as_bytes(), value.as_bytes());
     }
     if head.body == BodyLength::Chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
@@ -240,6 +248,7 @@ mod tests {
             "/canonical",
             "example.com",
             handshake,
+            None,
             &mut Injection::none(),
         );
         String::from_utf8(out).expect("text")

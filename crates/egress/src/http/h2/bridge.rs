@@ -13,6 +13,7 @@ use zeroize::Zeroize;
 use super::fields;
 use super::forward::{self, DataError};
 use super::upload::{Incoming, Upload};
+use crate::http::cached::Replay;
 use crate::http::chunked::{self, Piece};
 use crate::http::field::{self, Field, Known};
 use crate::http::h1::relay::{Broken, IfUnauthorized, next_head};
@@ -23,7 +24,7 @@ use crate::http::origin::Origin;
 use crate::http::record::Exchange;
 use crate::http::response::{self, Answering, ResponseHead};
 use crate::http::stream::{BodyReader, BodyWriter, Pace, Source, write_both};
-use crate::http::tap::{Answer, BodyEnds, Fields, Flow};
+use crate::http::tap::{Answer, BodyEnds, Fate, Fields, Flow};
 use crate::http::websocket::{self, KeyOf};
 
 /// A request as it goes to the origin: judged, stripped and with its credentials.
@@ -103,6 +104,19 @@ pub(crate) async fn exchange(
     })
 }
 
+/// Answers from the cache.
+pub(crate) async fn replay(
+    mut source: Replay,
+    respond: &mut SendResponse<Bytes>,
+    bounds: Bounds<'_>,
+    exchange: &mut Exchange,
+) -> Result<(), Broken> {
+    let Exchange { status, down, .. } = exchange;
+    answer(&mut source, respond, false, bounds, status, down)
+        .await
+        .map(drop)
+}
+
 /// Makes the origin's side of a WebSocket whose stream has asked for one, and moves bytes until both sides are done.
 pub(crate) async fn websocket(
     origin: &mut Origin,
@@ -161,7 +175,8 @@ pub(crate) async fn websocket(
     headers.remove("sec-websocket-accept");
     source.take(end);
     *status = Some(200);
-    flow_down.answer(&Answer {
+    // A handshake has no condition.
+    let _ = flow_down.answer(&Answer {
         status: 101,
         fields: Fields::Http2(&headers),
         ends: BodyEnds::WithConnection,
@@ -374,14 +389,17 @@ async fn body_down<R: AsyncRead + Unpin>(
         reason: "bad_upstream_response",
         why: "the origin's status is not one".to_owned(),
     })?;
-    *status = Some(head.status);
     let body = BodyReader::from(head.body);
     let empty = matches!(body, BodyReader::None);
-    flow.answer(&Answer {
+    let fate = flow.answer(&Answer {
         status: head.status,
         fields: Fields::Http2(&headers),
         ends: body.ends(),
     });
+    if fate == Fate::Taken {
+        return Ok(head.persistence);
+    }
+    *status = Some(head.status);
     let mut down = forward::send_head(respond, code, headers, empty)?;
     if !empty {
         send_down(source, body, &mut down, bounds.pace, flow).await?;

@@ -2,6 +2,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::http::cached::Asking;
 use crate::http::inject::Injection;
 
 /// Fields of one hop (RFC 9113 section 8.2.2). `h2` refuses the first five itself; nothing rests on that.
@@ -28,6 +29,23 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
         .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"trailers"))
     {
         headers.remove(header::TE);
+    }
+}
+
+/// Leaves out and adds what a request has less and more if its answer may be kept.
+pub(crate) fn ask(headers: &mut HeaderMap, asking: &Asking) {
+    let left_out: Vec<_> = headers
+        .keys()
+        .filter(|name| asking.leaves_out(name.as_str()))
+        .cloned()
+        .collect();
+    for name in left_out {
+        headers.remove(name);
+    }
+    if let Some((name, value)) = asking.condition()
+        && let Ok(value) = HeaderValue::from_str(value)
+    {
+        headers.insert(HeaderName::from_static(name), value);
     }
 }
 

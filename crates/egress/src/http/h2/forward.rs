@@ -16,7 +16,7 @@ use crate::http::h1::relay::{Broken, IfUnauthorized};
 use crate::http::limits::MAX_INTERIM;
 use crate::http::record::Exchange;
 use crate::http::stream::Pace;
-use crate::http::tap::{Answer, BodyEnds, Fields, Flow};
+use crate::http::tap::{Answer, BodyEnds, Fate, Fields, Flow};
 
 /// Why data stopped.
 #[derive(Debug)]
@@ -123,12 +123,15 @@ async fn answer(
         return Err(Broken::Unauthorized);
     }
     fields::strip(&mut parts.headers);
-    *status = Some(parts.status.as_u16());
-    flow.answer(&Answer {
+    let fate = flow.answer(&Answer {
         status: parts.status.as_u16(),
         fields: Fields::Http2(&parts.headers),
         ends: BodyEnds::Marked,
     });
+    if fate == Fate::Taken {
+        return Ok(());
+    }
+    *status = Some(parts.status.as_u16());
     pace.deadline.set(pace.idle);
     let mut down = send_head(respond, parts.status, parts.headers, body.is_end_stream())?;
     if body.is_end_stream() {

@@ -9,7 +9,7 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::request::Parts;
 use http::{Method, Request, Uri, Version, header, uri};
-use wardian_events::ResponseOutcome;
+use wardian_events::{CacheUse, ResponseOutcome};
 use wardian_policy::Upgrade;
 
 use super::bridge::{self, Bounds, Bridged};
@@ -18,6 +18,7 @@ use super::upstream::Route;
 use super::{Streams, fields, forward};
 use crate::context::HttpConnection;
 use crate::dial::DialError;
+use crate::http::cached::{self, Asking, Lookup};
 use crate::http::deadline::{Deadline, Expired};
 use crate::http::field::FieldError;
 use crate::http::h1::relay::{Broken, IfUnauthorized};
@@ -71,7 +72,7 @@ pub(crate) async fn serve(
     };
     match ended {
         Ok(()) => {
-            let finished = finish(&mut open, ResponseOutcome::Complete);
+            let finished = open.take().map_or(Ok(()), Exchange::complete);
             // The origin may have answered without waiting for all of the body.
             discard(&mut body, &deadline, streams.timeouts.linger).await;
             finished.map(|()| StreamEnd::Finished)
@@ -209,8 +210,21 @@ async fn run(
         Err(refusal) => return Err(Failed::refused(*refusal)),
     };
     let is_websocket = asked.upgrade.is_some();
+    let lookup = if is_websocket || !body.is_end_stream() {
+        Lookup::NotFor
+    } else {
+        let fields = Fields::Http2(&parts.headers);
+        cached::look_up(connection, host, &permitted, asked.method, fields).await
+    };
+    let (fresh, asking) = match lookup {
+        Lookup::NotFor => (None, None),
+        Lookup::Fresh(hit) => (Some(hit), None),
+        Lookup::Ask(asking) => (None, Some(asking)),
+    };
     let mut located = None;
-    if is_websocket || streams.upstreams.must_dial(&permitted.policy).await {
+    if fresh.is_some() {
+        // Nothing is asked.
+    } else if is_websocket || streams.upstreams.must_dial(&permitted.policy).await {
         let found = origin::locate(connection, &permitted).await;
         if let Err(error @ DialError::Denied(_)) = &found {
             return Err(Failed::refused(judge::refuse_address(
@@ -257,6 +271,15 @@ async fn run(
         method: method.as_str(),
         fields: Fields::Http2(&parts.headers),
     }));
+    if let Some(hit) = fresh {
+        exchange.comes_from_cache(CacheUse::Hit);
+        return bridge::replay(cached::replay(hit), respond, bounds, exchange)
+            .await
+            .map_err(|broken| Failed::broken(broken, about));
+    }
+    if let Some(asking) = &asking {
+        fields::ask(&mut parts.headers, asking);
+    }
     deadline.lift();
     inject::freshen(connection, &permitted.request).await;
     deadline.set(streams.timeouts.idle);
@@ -308,6 +331,7 @@ async fn run(
         let renewables;
         let done = match route {
             Route::H2 { sender, identity } => {
+                keep(asking.as_ref(), connection, identity, exchange);
                 let put = put_in(streams, &permitted, identity, &parts, exchange, about)?;
                 let Put {
                     headers, target, ..
@@ -325,6 +349,7 @@ async fn run(
                 slot: _slot,
             } => {
                 let identity = origin.identity;
+                keep(asking.as_ref(), connection, identity, exchange);
                 let put = put_in(streams, &permitted, identity, &parts, exchange, about)?;
                 renewables = put.renewables;
                 if renewables.is_empty() {
@@ -369,7 +394,26 @@ async fn run(
             Err(broken) => return Err(Failed::broken(broken, about)),
         }
     }
+    let confirmed = exchange.down.take_confirmation().zip(asking);
+    if let Some(hit) = confirmed.and_then(|(fields, asking)| asking.confirmed(connection, &fields))
+    {
+        exchange.comes_from_cache(CacheUse::Revalidated);
+        return bridge::replay(cached::replay(hit), respond, bounds, exchange)
+            .await
+            .map_err(|broken| Failed::broken(broken, about));
+    }
     Ok(())
+}
+
+fn keep(
+    asking: Option<&Asking>,
+    connection: &HttpConnection,
+    identity: Identity,
+    exchange: &mut Exchange,
+) {
+    if let Some(asking) = asking {
+        asking.begin(connection, identity, exchange);
+    }
 }
 
 fn unsendable(error: &http::Error, about: About<'_>) -> Refusal {

@@ -103,6 +103,14 @@ impl Client {
     }
 }
 
+/// The body of what a program gets for `GET path`, which must be a 200.
+pub(super) async fn get(door: &TestDoor, path: &str) -> String {
+    let mut client = client(door).await;
+    let (response, body, _) = client.ask(request(Method::GET, path), b"").await;
+    assert_eq!(response.status(), 200, "{response:?}");
+    String::from_utf8(body).unwrap()
+}
+
 /// Answers each stream with its body, what it saw in fields, and trailers that echo the request's.
 pub(super) async fn echo(speaks: Speaks) -> Origin {
     Origin::start(speaks, |io| async move {

@@ -16,6 +16,7 @@ use wardian_credentials::{Current, Value};
 use wardian_policy::{CredentialName, Destination, Host, Port, Scheme};
 
 use crate::CertificateAuthority;
+use crate::cache::Cache;
 use crate::context::{DoorLimits, HttpConnection, PolicyCell, Shared, TlsName};
 use crate::credentials::{Credential, Credentials, Renewal};
 use crate::dial::Alpn;
@@ -242,6 +243,7 @@ pub(super) struct Options {
     pub(super) renewal: Option<Arc<dyn Renewal>>,
     pub(super) journal_bytes: usize,
     pub(super) resolves_to: &'static str,
+    pub(super) cache: Option<Cache>,
 }
 
 impl Default for Options {
@@ -252,6 +254,7 @@ impl Default for Options {
             renewal: None,
             journal_bytes: usize::MAX,
             resolves_to: "127.0.0.1",
+            cache: None,
         }
     }
 }
@@ -301,6 +304,7 @@ impl TestDoor {
             credentials,
             dialer: dialer(move |_| vec![address]),
             names: Names::new(16),
+            cache: options.cache,
             limits: options.limits,
             models,
         };

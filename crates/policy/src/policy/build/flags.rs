@@ -9,12 +9,14 @@ use crate::environment::{EnvName, EnvValue, EnvVar};
 use crate::limits::{Limit, LimitKind};
 use crate::manifest::{Fragment, Located, Place, RuleDraft};
 use crate::rule::Origin;
+use crate::settings::CacheKind;
 
 pub(super) fn fragment(inputs: &PolicyInputs) -> Result<Fragment, PolicyError> {
     Ok(Fragment {
         rules: rules(&inputs.allow)?,
         limits: limits(&inputs.limits)?,
         environment: environment(&inputs.env)?,
+        cache: cache(&inputs.cache),
         ..Fragment::default()
     })
 }
@@ -31,6 +33,14 @@ fn rules(allow: &[String]) -> Result<Vec<RuleDraft>, PolicyError> {
         })
     });
     rules.collect()
+}
+
+fn cache(kinds: &[CacheKind]) -> Vec<Located<CacheKind>> {
+    let located = kinds.iter().map(|kind| Located {
+        value: *kind,
+        place: Place::option("--cache"),
+    });
+    located.collect()
 }
 
 fn limits(

@@ -66,6 +66,7 @@ fn policy() -> Policy {
     PolicySources {
         file: Some(("policy.toml".to_owned(), MANIFEST.to_owned())),
         allow: vec!["example.org".to_owned()],
+        cache: vec!["npm".to_owned(), "cargo".to_owned()],
         ..PolicySources::default()
     }
     .build()
@@ -219,6 +220,7 @@ fn a_plan_names_everything_and_shows_no_value() {
             path: "/home/ann/.claude/skills/x/.env".into(),
             why: "it could hold a secret".to_owned(),
         }],
+        downloads: Some(Path::new("/home/ann/.cache/wardian/downloads")),
         spec: &spec,
         directory,
     };
@@ -260,6 +262,7 @@ fn a_plan_with_nothing_granted() {
         limits: Vec::new(),
         copied: &[],
         left_out: &[],
+        downloads: None,
         spec: &spec,
         directory,
     };

@@ -77,6 +77,11 @@ impl Plan<'_> {
             ),
             ("record", self.directory.journal().display().to_string()),
         ]);
+        if let Some(directory) = self.downloads {
+            let kinds = self.policy.cache.join(", ");
+            let text = format!("of {kinds} are kept in {}", directory.display());
+            facts.push(("downloads", text));
+        }
         if !self.policy.presets.is_empty() {
             facts.push(("presets", self.policy.presets.join(", ")));
         }

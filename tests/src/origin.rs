@@ -187,9 +187,16 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
         "websocket" => websocket(request),
         "grpc" => grpc(request).await,
         "page" => respond(StatusCode::OK, "text/html", PAGE),
-        _ => respond(StatusCode::OK, "text/plain", "hello from the origin\n"),
+        // As the APIs of model vendors do, which answer when they have heard everything.
+        "v1" | "chat" => {
+            sum(request).await;
+            respond(StatusCode::OK, "text/plain", GREETING)
+        }
+        _ => respond(StatusCode::OK, "text/plain", GREETING),
     }
 }
+
+const GREETING: &str = "hello from the origin\n";
 
 const PAGE: &str = r#"<!doctype html><title>page</title><p id=out>waiting</p><script>
 const socket = new WebSocket(location.origin.replace('http', 'ws') + '/websocket');

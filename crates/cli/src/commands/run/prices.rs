@@ -1,6 +1,7 @@
 //! The user's own prices of language models.
 
-use std::{fs, io};
+use std::fs;
+use std::io::ErrorKind;
 
 use anyhow::Context;
 use wardian_egress::model::prices::Prices;
@@ -15,7 +16,9 @@ pub(super) fn own() -> anyhow::Result<Option<String>> {
     };
     let path = user_directory(&home).join("prices.toml");
     let read = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         read => read,
     };
     let text = read.with_context(|| format!("cannot read {}", path.display()))?;

@@ -21,6 +21,7 @@ pub struct Answer {
     /// The event that ends an answer was there.
     pub(crate) complete: bool,
     held: usize,
+    begun: bool,
 }
 
 /// One piece of what a model said.
@@ -46,11 +47,9 @@ pub enum PartKind {
 }
 
 impl Answer {
-    /// Has the model said anything yet?
+    /// Has the model said anything yet? What it said may have been replaced since.
     pub fn has_begun(&self) -> bool {
-        self.parts
-            .iter()
-            .any(|part| !part.text.is_empty() || matches!(part.kind, PartKind::ToolCall { .. }))
+        self.begun
     }
 
     /// Bytes that are held of it, about.
@@ -93,6 +92,7 @@ impl Answer {
         text: &str,
     ) -> Result<(), WireError> {
         self.hold(text.len())?;
+        self.begin(&kind, text);
         self.part(place, kind)?.text.push_str(text);
         Ok(())
     }
@@ -105,6 +105,7 @@ impl Answer {
         text: String,
     ) -> Result<(), WireError> {
         self.hold(text.len())?;
+        self.begin(&kind, &text);
         let part = self.part(place, kind.clone())?;
         part.kind = kind;
         let before = std::mem::replace(&mut part.text, text).len();
@@ -148,6 +149,10 @@ impl Answer {
 
     pub(super) fn next_place(&self) -> u64 {
         self.parts.last().map_or(0, |part| part.place + 1)
+    }
+
+    fn begin(&mut self, kind: &PartKind, text: &str) {
+        self.begun |= !text.is_empty() || matches!(kind, PartKind::ToolCall { .. });
     }
 
     fn hold(&mut self, bytes: usize) -> Result<(), WireError> {
